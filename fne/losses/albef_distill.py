@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from fne.losses.dense import Dense, log_sum, log_weights, number
 from fne.negatives.strategy import Selection
@@ -51,14 +52,14 @@ class ALBEFDistillationLoss(Dense):
     def of(self, similarities: Tensor, positive: Tensor, weights: Tensor, *, teacher: Tensor) -> Tensor:
         scale, share, taught = 1 / self.temperature, self.distillation, teacher.to(positive.dtype)
         counted = log_weights(weights).clamp(min=-1e30)  # finite, so that a product with zero is zero
-        own, own_taught = (scale * part for part in (positive, taught.diagonal(dim1=-2, dim2=-1)))
+        own = taught.diagonal(dim1=-2, dim2=-1)
         total, total_taught = (
-            torch.logaddexp(at, log_sum(of, scale, counted)) for at, of in ((own, similarities), (own_taught, taught))
+            softplus(log_sum(of, at, scale, counted)) for of, at in ((similarities, positive), (taught, own))
         )
-        q, q_own = (scale * taught + counted - total_taught.unsqueeze(-1)).exp(), (own_taught - total_taught).exp()
-        # As q sums to 1, - sum_k q_k log p_k is the logarithm of p's denominator less a mean of its numerators'.
-        mean = scale * (q * similarities).sum(dim=-1) + (q * counted).sum(dim=-1) + q_own * own
-        return total - share * mean - (1 - share) * own
+        q = (scale * taught + counted - (total_taught + scale * own).unsqueeze(-1)).exp()
+        # All relative to the own pair, and q sums to 1: - sum_k q_k log p_k = log sum_k e_k - sum_k q_k log e_k.
+        mean = (q * similarities).sum(dim=-1) - q.sum(dim=-1) * positive
+        return total - share * (scale * mean + (q * counted).sum(dim=-1))
 
     def at_collapse(self, selection: Selection, **context: Any) -> Tensor:
         """``log(1 + N) - a sum_j w_ij log w_ij / (1 + N)``, N = sum_j w_ij."""

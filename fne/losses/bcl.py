@@ -71,8 +71,7 @@ class BayesianContrastiveLoss(Dense):
 
     def of(self, similarities: Tensor, positive: Tensor, weights: Tensor) -> Tensor:
         weights = weights * self.importance(_distribution(similarities.detach(), weights))
-        own, scale = positive / self.temperature, 1 / self.temperature
-        return softplus(log_sum(similarities, scale, log_weights(weights)) - own)
+        return softplus(log_sum(similarities, positive, 1 / self.temperature, log_weights(weights)))
 
     def at_collapse(self, selection: Selection, **context: Any) -> Tensor:
         """``log(1 + sum_j w_ij omega_ij)``, ranks in order of position."""

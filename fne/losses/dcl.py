@@ -38,22 +38,23 @@ class DebiasedContrastiveLoss(Dense):
     def of(self, similarities: Tensor, positive: Tensor, weights: Tensor) -> Tensor:
         # All in logarithms and relative to e_+, so that no temperature overflows.
         prior, count = self.positive_prior, weights.sum(dim=-1)
-        total = self.total(similarities, log_weights(weights), count) - positive / self.temperature
+        total = self.total(similarities, positive, log_weights(weights), count)
         excess = total - (count * prior).log()
         rest = (-torch.expm1(-excess.clamp(min=torch.finfo(excess.dtype).tiny))).log()
         debiased = torch.where(excess > 0, total + rest, -torch.inf) - math.log1p(-prior)
         floor = count.log() - (1 + positive) / self.temperature
         return softplus(torch.maximum(debiased, floor))
 
-    def total(self, similarities: Tensor, log_weights: Tensor, count: Tensor) -> Tensor:
-        """``log sum_j w_ij e_j``.
+    def total(self, similarities: Tensor, positive: Tensor, log_weights: Tensor, count: Tensor) -> Tensor:
+        """``log sum_j w_ij e_j / e_+``.
 
         Args:
             similarities: (..., B, C).
+            positive: (..., B).
             log_weights: (..., B, C), minus infinity on what is no negative.
             count: (..., B), N.
         """
-        return log_sum(similarities, 1 / self.temperature, log_weights)
+        return log_sum(similarities, positive, 1 / self.temperature, log_weights)
 
     def at_collapse(self, selection: Selection, **context: Any) -> Tensor:
         """``log(1 + N)``, whatever t."""

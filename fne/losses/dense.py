@@ -103,7 +103,7 @@ class _Products(Function):
     ) -> Tensor:
         if index is None:
             index = torch.arange(anchors.shape[-2], device=anchors.device).expand(losses.shape)
-        ctx.save_for_backward(anchors, candidates, pushes.to(anchors.dtype), pulls.to(anchors.dtype), index)
+        ctx.save_for_backward(anchors, *(part.to(anchors.dtype) for part in (candidates, pushes, pulls)), index)
         return losses.view_as(losses)
 
     @staticmethod
@@ -139,17 +139,18 @@ class _LogSum(Function):
         return parts * (ctx.scale * upstream).unsqueeze(-1), None, None
 
 
-def log_sum(similarities: Tensor, scale: float | Tensor, log_weights: Tensor) -> Tensor:
-    """(..., B): ``log sum_j w_ij e^(scale s_ij)``, differentiable by the similarities and a scale that is learned.
+def log_sum(similarities: Tensor, positive: Tensor, scale: float | Tensor, log_weights: Tensor) -> Tensor:
+    """(..., B): ``log sum_j w_ij e^(scale (s_ij - s_i+))``, differentiable by all but the weights.
 
     Args:
         similarities: (..., B, C).
-        scale: Such as 1/T.
-        log_weights: (..., B, C), see :func:`log_weights`; no row is all minus infinity. No gradient.
+        positive: (..., B); the sum is relative to it, so that no temperature overflows.
+        scale: Such as 1/T; a tensor where T is learned.
+        log_weights: (..., B, C), see :func:`log_weights`; no row is all minus infinity.
     """
     if isinstance(scale, Tensor):
-        similarities, scale = similarities * scale, 1.0
-    return _LogSum.apply(similarities, scale, log_weights)
+        return _LogSum.apply((similarities - positive.unsqueeze(-1)) * scale, 1.0, log_weights)
+    return _LogSum.apply(similarities, scale, log_weights) - scale * positive
 
 
 def log_weights(weights: Tensor) -> Tensor:

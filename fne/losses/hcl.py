@@ -42,9 +42,10 @@ class HardContrastiveLoss(DebiasedContrastiveLoss):
         super().__init__(temperature=temperature, positive_prior=positive_prior)
         self.hardness = hardness
 
-    def total(self, similarities: Tensor, log_weights: Tensor, count: Tensor) -> Tensor:
-        """``log sum_j w_ij u_j e_j / mean_j(u_j)``."""
+    def total(self, similarities: Tensor, positive: Tensor, log_weights: Tensor, count: Tensor) -> Tensor:
+        """``log sum_j w_ij u_j e_j / (mean_j(u_j) e_+)``."""
         tilted, tilt = (
-            log_sum(similarities, power / self.temperature, log_weights) for power in (1 + self.hardness, self.hardness)
+            log_sum(similarities, positive, power / self.temperature, log_weights)
+            for power in (1 + self.hardness, self.hardness)
         )
         return tilted - tilt + count.log()

@@ -48,12 +48,12 @@ class InfoNCELoss(Dense):
         self.needs = ("same_image",) if multi_positive else ()
 
     def of(self, similarities: Tensor, positive: Tensor, weights: Tensor, *, further: Tensor | None = None) -> Tensor:
-        own, scale = positive / self.temperature, 1 / self.temperature
+        scale = 1 / self.temperature
         if further is None:
-            return softplus(log_sum(similarities, scale, log_weights(weights)) - own)
+            return softplus(log_sum(similarities, positive, scale, log_weights(weights)))
         # The negatives and the further positives are disjoint, so one row holds both.
-        both = torch.logaddexp(own, log_sum(similarities, scale, log_weights(weights + further)))
-        return both - (own + scale * (similarities * further).sum(dim=-1)) / (1 + further.sum(dim=-1))
+        count, both = further.sum(dim=-1), log_sum(similarities, positive, scale, log_weights(weights + further))
+        return softplus(both) - scale * ((similarities * further).sum(dim=-1) - count * positive) / (1 + count)
 
     def parts(self, selection: Selection, context: dict[str, Any]) -> dict[str, Any]:
         return {"further": _further(selection, **context)}

@@ -35,24 +35,25 @@ def plain_dcl(temperature: float, prior: float, beta: float, own: float, negativ
     return -math.log(match / (match + rest))
 
 
-def plain_bcl(temperature: float, prior: float, alpha: float, beta: float, own: float, negatives, weights) -> float:
+def plain_importance(u: float, prior: float, alpha: float, beta: float) -> float:
     def tilted(c: float, share: float) -> float:
         return share * 2 * (1 - c) + (1 - share) * 2 * c
 
-    def importance(u: float) -> float:
-        low, high = 0.0, 1.0
-        for _ in range(60):  # the base distribution's value at which the mixture has reached u
-            c = (low + high) / 2
-            true, false = (share * (2 * c - c * c) + (1 - share) * c * c for share in (alpha, 1 - alpha))
-            low, high = (c, high) if (1 - prior) * true + prior * false < u else (low, c)
-        hard = alpha * (1 - beta) * 2 * (1 - c) + (1 - alpha) * beta * 2 * c
-        hard /= alpha * (1 - beta) + (1 - alpha) * beta
-        return hard / ((1 - prior) * tilted(c, alpha) + prior * tilted(c, 1 - alpha))
+    low, high = 0.0, 1.0
+    for _ in range(60):  # the base distribution's value at which the mixture has reached u
+        c = (low + high) / 2
+        true, false = (share * (2 * c - c * c) + (1 - share) * c * c for share in (alpha, 1 - alpha))
+        low, high = (c, high) if (1 - prior) * true + prior * false < u else (low, c)
+    hard = alpha * (1 - beta) * 2 * (1 - c) + (1 - alpha) * beta * 2 * c
+    hard /= alpha * (1 - beta) + (1 - alpha) * beta
+    return hard / ((1 - prior) * tilted(c, alpha) + prior * tilted(c, 1 - alpha))
 
+
+def plain_bcl(temperature: float, prior: float, alpha: float, beta: float, own: float, negatives, weights) -> float:
     total = 0.0
     for s, w in zip(negatives, weights, strict=True):
         below = sum(v for r, v in zip(negatives, weights, strict=True) if r <= s)
-        total += w * importance(below / sum(weights)) * math.exp(s / temperature)
+        total += w * plain_importance(below / sum(weights), prior, alpha, beta) * math.exp(s / temperature)
     match = math.exp(own / temperature)
     return -math.log(match / (match + total))
 
