@@ -46,7 +46,7 @@ class Dense(Loss):
     def with_shares(
         self, anchors: Tensor, candidates: Tensor, similarities: Tensor, selection: Selection, **context: Any
     ) -> tuple[Tensor, Tensor]:
-        """The losses (..., B) as of a call, and their :meth:`shares`, where ``similarities`` are known already."""
+        """The losses (..., B) of a call and their :meth:`shares`, where the similarities (..., B, C) are known."""
         index = selection.positive_index
         losses, pushes, pulls = self._differentiated(similarities, positive_of(similarities, index), selection, context)
         return _Products.apply(anchors, candidates, losses, pushes, pulls, index), self.pushing(pushes, selection)

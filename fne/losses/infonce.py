@@ -52,8 +52,9 @@ class InfoNCELoss(Dense):
         if further is None:
             return softplus(log_sum(similarities, positive, scale, log_weights(weights)))
         # The negatives and the further positives are disjoint, so one row holds both.
-        count, both = further.sum(dim=-1), log_sum(similarities, positive, scale, log_weights(weights + further))
-        return softplus(both) - scale * ((similarities * further).sum(dim=-1) - count * positive) / (1 + count)
+        counts = further.to(weights.dtype)
+        both, count = log_sum(similarities, positive, scale, log_weights(weights + counts)), counts.sum(dim=-1)
+        return softplus(both) - scale * ((similarities * counts).sum(dim=-1) - count * positive) / (1 + count)
 
     def parts(self, selection: Selection, context: dict[str, Any]) -> dict[str, Any]:
         return {"further": _further(selection, **context)}
@@ -62,23 +63,23 @@ class InfoNCELoss(Dense):
         """A further positive has no share, even where it is pushed away because it is nearer than the others."""
         if not self.needs and selection.attracted is None:
             return gradient
-        return super().pushing(gradient, selection) * (selection.weights > 0)  # type: ignore[operator]
+        negative: Tensor = selection.weights > 0  # type: ignore[assignment, operator]
+        return torch.where(negative, super().pushing(gradient, selection), 0)
 
     def at_collapse(self, selection: Selection, **context: Any) -> Tensor:
         """``log(|P_i| + sum_j w_ij)``."""
         count, further = number(selection), _further(selection, **context)
-        total = count if further is None else (count + further.sum(dim=-1)) * (count > 0)
+        total = count if further is None else (count + further.sum(dim=-1, dtype=count.dtype)) * (count > 0)
         return torch.log1p(total)
 
 
 def _further(selection: Selection, same_image: Tensor | None = None) -> Tensor | None:
     """(..., B, C) bool: the positives beside the anchor's one; None where there can be none."""
-    if selection.attracted is None and same_image is None:
+    named = [some for some in (selection.attracted, same_image) if some is not None]
+    if not named:
         return None
-    further = torch.zeros_like(selection.weights, dtype=torch.bool)  # type: ignore[arg-type]
-    for some in (selection.attracted, same_image):
-        further = further if some is None else further | some
-    index = selection.positive_index
-    if index is None:
-        index = torch.arange(further.shape[-2], device=further.device).expand(further.shape[:-1])
-    return further.scatter(-1, index.unsqueeze(-1), False) & (selection.weights <= 0)  # type: ignore[operator]
+    further = (named[0] | named[-1]) & (selection.weights <= 0)  # type: ignore[operator]
+    if selection.positive_index is not None:
+        return further.scatter_(-1, selection.positive_index.unsqueeze(-1), False)
+    further.diagonal(dim1=-2, dim2=-1).fill_(False)
+    return further

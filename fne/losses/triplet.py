@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from fne.losses.dense import Dense, number
-from fne.losses.loss import pick, positive_similarity
+from fne.losses.loss import Loss, pick, positive_of, positive_similarity
 from fne.negatives.strategy import Selection
 
 
-class TripletLoss(Dense):
+class TripletLoss(Loss):
     """``[m + s_ij - s_i+]_+`` for the picked j, or ``sum_j w_ij [m + s_ij - s_i+]_+`` where every negative is kept.
 
     Args:
@@ -28,19 +25,24 @@ class TripletLoss(Dense):
     def __init__(self, *, margin: float = 0.2) -> None:
         self.margin = margin
 
-    def __call__(self, anchors: Tensor, candidates: Tensor, selection: Selection, **context: Any) -> Tensor:
-        if selection.index is None:
-            return super().__call__(anchors, candidates, selection)
-        positive = positive_similarity(anchors, candidates, selection.positive_index)
-        negative = (anchors * pick(candidates, selection.index)).sum(dim=-1)
-        return torch.where(selection.valid, (self.margin + negative - positive).clamp(min=0), 0)
+    def __call__(self, anchors: Tensor, candidates: Tensor, selection: Selection) -> Tensor:
+        if selection.index is not None:
+            positive = positive_similarity(anchors, candidates, selection.positive_index)
+            negative = (anchors * pick(candidates, selection.index)).sum(dim=-1)
+            loss = (self.margin + negative - positive).clamp(min=0)
+        else:
+            similarities = anchors @ candidates.transpose(-1, -2)
+            positive = positive_of(similarities, selection.positive_index)
+            hinge = (self.margin + similarities - positive.unsqueeze(-1)).clamp(min=0)
+            loss = (hinge * selection.weights).sum(dim=-1)  # type: ignore[operator]
+        return torch.where(selection.valid, loss, 0)
 
-    def of(self, similarities: Tensor, positive: Tensor, weights: Tensor) -> Tensor:
-        hinge = (similarities - (positive - self.margin).unsqueeze(-1)).clamp(min=0)
-        return (hinge * weights).sum(dim=-1)
-
-    def at_collapse(self, selection: Selection, **context: Any) -> Tensor:
+    def at_collapse(self, selection: Selection) -> Tensor:
         """``m`` for one negative, ``m sum_j w_ij`` for all."""
         if selection.index is not None:
             return self.margin * selection.valid.float()
-        return self.margin * number(selection)
+        return self.margin * selection.weights.sum(dim=-1)  # type: ignore[union-attr]
+
+    def shares(self, similarities: Tensor, positive: Tensor, selection: Selection) -> Tensor:
+        """``w_ij`` where the hinge is active, else 0."""
+        return selection.weights * (self.margin + similarities > positive.unsqueeze(-1))  # type: ignore[operator]

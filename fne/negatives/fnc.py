@@ -40,7 +40,10 @@ class FalseNegativeCancellation(Strategy):
         """(..., B, C) bool: the false negatives among what is allowed."""
         scores = teacher.masked_fill(~allowed | teacher.isnan(), -torch.inf)
         count = min(self.count, scores.shape[-1])
-        last = scores.topk(count, dim=-1).values[..., -1:]
+        top = scores.topk(min(count + 1, scores.shape[-1]), dim=-1).values
+        last, following = top[..., count - 1 : count], top[..., count:]
+        if top.is_cpu and not ((following == last) & (last > self.threshold)).any():
+            return (scores >= last) & (scores > self.threshold)
         above, tied = scores > last, scores == last
         # Of those that tie with the last one the first are taken: what topk itself takes may differ between devices.
         room = count - above.sum(dim=-1, keepdim=True)
