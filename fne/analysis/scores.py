@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,6 +16,8 @@ BINS = 15
 
 class Scored:
     """Probabilities with their outcomes, sorted once, so that weighted scores are cheap: no pass sorts again.
+
+    Pairs that come by increasing probability are not sorted at all.
 
     Weights are how often a pair is counted. With w = 1:
 
@@ -35,22 +38,24 @@ class Scored:
     """
 
     def __init__(self, probability: np.ndarray, positive: np.ndarray, bins: int = BINS) -> None:
-        self.p, self.y, self.bins = probability.astype(np.float64), positive.astype(np.float64), bins
-        order = np.argsort(probability)
-        ascending = self.p[order]
-        first = np.concatenate([[True], ascending[1:] > ascending[:-1]])
+        p, y, self.bins = probability.astype(np.float64), positive.astype(np.float64), bins
+        self.order = None if (p[1:] >= p[:-1]).all() else np.argsort(p, kind="stable")
+        self.p, self.y = (p, y) if self.order is None else (p[self.order], y[self.order])
+        first = np.concatenate([[True], self.p[1:] > self.p[:-1]])[: len(p)]
         below = np.flatnonzero(first)[np.cumsum(first) - 1]
-        self.bin = np.empty(len(order), np.int64)
-        self.bin[order] = (bins * below) // max(len(order), 1)
+        self.bin = (bins * below) // max(len(p), 1)
         # Ranks need the weight at each probability that a positive has (odd levels) and between two of them (even).
-        self.hits = np.flatnonzero(positive)
+        self.hits = np.flatnonzero(self.y)
         result = np.unique(self.p[self.hits])
-        place = np.searchsorted(result, ascending)
-        at = result[np.minimum(place, len(result) - 1)] == ascending if len(result) else np.zeros(len(order), bool)
-        self.level, self.levels = np.empty(len(order), np.int64), 2 * len(result) + 1
-        self.level[order] = 2 * place + at
+        place = np.searchsorted(result, self.p)
+        level = 2 * place + np.isin(self.p, result)
+        # All of these increase: what is summed of a bin or level is a slice.
+        self.bin_starts, self.level_starts = (np.flatnonzero(np.diff(part, prepend=-1)) for part in (self.bin, level))
+        self.hit_starts = np.flatnonzero(np.diff(level[self.hits], prepend=-1))
+        self.hit_levels = np.flatnonzero(level[self.level_starts] % 2)
         clipped = np.clip(self.p, CLIP, 1 - CLIP)
-        self.squared = (self.p - self.y) ** 2
+        self.gap = self.p - self.y
+        self.squared = self.gap**2
         self.surprise = -np.where(self.y == 1, np.log(clipped), np.log1p(-clipped))
 
     def scores(self, weights: np.ndarray | None = None) -> np.ndarray:
@@ -59,13 +64,14 @@ class Scored:
         Args:
             weights: (N,) >= 0, in the order given at first; None counts every pair once.
         """
-        w = np.ones(len(self.p)) if weights is None else weights.astype(np.float64)
+        w = np.ones(len(self.p)) if weights is None else weights.astype(np.float64, copy=False)
+        w = w if weights is None or self.order is None else w[self.order]
         total = w.sum()
         if not total:
             return np.full(len(METRICS), math.nan)
-        gaps = np.bincount(self.bin, w * (self.p - self.y), minlength=self.bins)
-        every = np.bincount(self.level, w, minlength=self.levels)
-        hits = np.bincount(self.level[self.hits], w[self.hits], minlength=self.levels)
+        gaps, every = np.add.reduceat(w * self.gap, self.bin_starts), np.add.reduceat(w, self.level_starts)
+        hits = np.zeros_like(every)
+        hits[self.hit_levels] = np.add.reduceat(w[self.hits], self.hit_starts)
         misses = every - hits
         positives, negatives = hits.sum(), misses.sum()
         auroc = precision = math.nan
@@ -88,14 +94,19 @@ class Scored:
 
 
 def bootstrap(
-    scored: Scored, image: np.ndarray, caption_image: np.ndarray, images: int, draws: int, stream: np.random.Generator
+    scored: Sequence[Scored],
+    image: np.ndarray,
+    caption_image: np.ndarray,
+    images: int,
+    draws: int,
+    stream: np.random.Generator,
 ) -> np.ndarray:
-    """Scores under images drawn anew with all of their captions, (draws, metrics).
+    """Scores under images drawn anew with all of their captions, (probabilities, draws, metrics).
 
     A pair counts as often as its image was drawn times as often as the image of its caption was.
 
     Args:
-        scored: The pairs.
+        scored: Several probabilities of the same pairs: all see the same draws.
         image, caption_image: (N,) int, the pair's image, and the image of its caption.
         images: How many there are.
         draws: How often.
@@ -103,8 +114,9 @@ def bootstrap(
 
     *Source*: Owen, The pigeonhole bootstrap, 2007: somewhat too wide, never too narrow.
     """
-    result = np.empty((draws, len(METRICS)))
+    result = np.empty((len(scored), draws, len(METRICS)))
     for at in range(draws):
-        count = np.bincount(stream.integers(0, images, images), minlength=images)
-        result[at] = scored.scores(count[image] * count[caption_image])
+        count = np.bincount(stream.integers(0, images, images), minlength=images).astype(np.float64)
+        weights = count[image] * count[caption_image]
+        result[:, at] = [item.scores(weights) for item in scored]
     return result
