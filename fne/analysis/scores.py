@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,7 +10,8 @@ from fne.negatives.maps import CLIP
 
 METRICS = ("ece", "brier", "log_loss", "auroc", "average_precision")
 BINS = 15
-"""Log loss takes no probability for nearer to 0 or 1, or a single certain mistake would be infinite."""
+BLOCK = 100_000
+"""Weights that are held at once."""
 
 
 class Scored:
@@ -64,24 +64,42 @@ class Scored:
         Args:
             weights: (N,) >= 0, in the order given at first; None counts every pair once.
         """
-        w = np.ones(len(self.p)) if weights is None else weights.astype(np.float64, copy=False)
-        w = w if weights is None or self.order is None else w[self.order]
-        total = w.sum()
-        if not total:
-            return np.full(len(METRICS), math.nan)
-        gaps, every = np.add.reduceat(w * self.gap, self.bin_starts), np.add.reduceat(w, self.level_starts)
-        hits = np.zeros_like(every)
-        hits[self.hit_levels] = np.add.reduceat(w[self.hits], self.hit_starts)
+        w = np.ones(len(self.p)) if weights is None else weights.astype(np.float64)
+        return self.under(lambda pairs: w[pairs, None], 1)[0]
+
+    def under(self, weights: Callable[[slice | np.ndarray], np.ndarray], columns: int) -> np.ndarray:
+        """The scores (columns, metrics) under several weights, in one pass over the pairs and in little memory.
+
+        Args:
+            weights: Gives those of some pairs, named by their place in the order given at first, (pairs, columns).
+            columns: How many there are.
+        """
+        gaps = np.zeros((len(self.bin_starts), columns))
+        every, hits = (np.zeros((len(self.level_starts), columns)) for _ in range(2))
+        of_hits, sums = np.zeros((len(self.hits), columns)), np.zeros((3, columns))
+        of_pairs = np.stack([np.ones_like(self.p), self.squared, self.surprise])
+        step = max(1, BLOCK // columns)
+        for start in range(0, len(self.p), step):
+            part = slice(start, start + step)
+            w = weights(part if self.order is None else self.order[part])
+            sums += of_pairs[:, part] @ w
+            _add(gaps, self.bin_starts, w * self.gap[part, None], start)
+            _add(every, self.level_starts, w, start)
+            mine = slice(*np.searchsorted(self.hits, [start, start + step]))
+            of_hits[mine] = w[self.hits[mine] - start]
+        hits[self.hit_levels] = np.add.reduceat(of_hits, self.hit_starts, axis=0)
         misses = every - hits
-        positives, negatives = hits.sum(), misses.sum()
-        auroc = precision = math.nan
-        if positives > 0 and negatives > 0:
-            auroc = float((hits * (np.cumsum(misses) - misses / 2)).sum() / (positives * negatives))
-            above = np.cumsum(hits[::-1]), np.cumsum(every[::-1])
-            at = np.divide(above[0], above[1], out=np.zeros_like(above[0]), where=above[1] > 0)
-            precision = float((hits[::-1] * at).sum() / positives)
-        means = w @ self.squared / total, w @ self.surprise / total
-        return np.array([np.abs(gaps).sum() / total, *means, auroc, precision])
+        total, positives, negatives = sums[0], hits.sum(axis=0), misses.sum(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 where nothing is counted: NaN
+            above = np.cumsum(every[::-1], axis=0)[::-1]
+            precision = np.cumsum(hits[::-1], axis=0)[::-1] / np.where(above > 0, above, 1)
+            scores = np.stack([
+                np.abs(gaps).sum(axis=0) / total,
+                *(sums[1:] / total),
+                (hits * (np.cumsum(misses, axis=0) - misses / 2)).sum(axis=0) / (positives * negatives),
+                np.where(negatives > 0, (hits * precision).sum(axis=0) / positives, np.nan),
+            ], axis=1)  # fmt: skip
+        return scores
 
     def reliability(self) -> list[dict[str, float]]:
         """Per bin of equal mass: mean probability, observed positives, pairs; empty bins left out."""
@@ -114,9 +132,14 @@ def bootstrap(
 
     *Source*: Owen, The pigeonhole bootstrap, 2007: somewhat too wide, never too narrow.
     """
-    result = np.empty((len(scored), draws, len(METRICS)))
-    for at in range(draws):
-        count = np.bincount(stream.integers(0, images, images), minlength=images).astype(np.float64)
-        weights = count[image] * count[caption_image]
-        result[:, at] = [item.scores(weights) for item in scored]
-    return result
+    drawn = (np.bincount(stream.integers(0, images, images), minlength=images) for _ in range(draws))
+    counts = np.stack(list(drawn), axis=1).astype(np.float64)
+    return np.stack([
+        item.under(lambda pairs: counts[image[pairs]] * counts[caption_image[pairs]], draws) for item in scored
+    ])  # fmt: skip
+
+
+def _add(sums: np.ndarray, starts: np.ndarray, rows: np.ndarray, at: int) -> None:
+    """Add rows to the sums of their slices: those of all rows begin at ``starts``, and these rows at ``at``."""
+    first, last = np.searchsorted(starts, [at, at + len(rows) - 1], side="right") - 1
+    sums[first : last + 1] += np.add.reduceat(rows, np.maximum(starts[first : last + 1] - at, 0), axis=0)
