@@ -102,7 +102,8 @@ def gather(study: StudyResults, picks: pd.DataFrame, key: list[str], chosen: Cho
     """
     assert study.manifest is not None
     rows = picks.groupby(key, sort=False).indices
-    names = [variant.id for variant in study.variants if variant.id in set(picks["variant"])]
+    present = {*picks["variant"].unique()}
+    names = [variant.id for variant in study.variants if variant.id in present]
     book, anchors = Book.of(study.manifest, study.manifest.split("train"), budget), []
     for kind, name in chosen:
         made = _anchor(book, kind, picks.iloc[rows[name]], names)
