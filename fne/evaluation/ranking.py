@@ -223,6 +223,11 @@ def _top(scores: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
     return values, ids.gather(1, by_value).int()
 
 
+def _count(on: torch.Tensor, dim: int) -> torch.Tensor:
+    """How many are true along an axis; numpy counts bytes where torch adds integers of 8 bytes."""
+    return torch.from_numpy(np.count_nonzero(on.numpy(), axis=dim)) if on.device.type == "cpu" else on.sum(dim)
+
+
 @torch.no_grad()
 def validation_recalls(
     image_emb: torch.Tensor,
@@ -261,11 +266,11 @@ def validation_recalls(
             own = scores[place, mine]
             best = torch.full_like(scores[:, 0], -torch.inf).scatter_reduce_(0, place, own, "amax")
             positives = torch.zeros_like(rows).scatter_add_(0, place, (own == best[place]).long())
-            parts["i2t"].append(((scores > best[:, None]).sum(1), (scores == best[:, None]).sum(1), positives))
+            parts["i2t"].append((*(_count(on, 1) for on in (scores > best[:, None], scores == best[:, None])), positives))
         for columns in torch.arange(len(captions), device=image.device).split(max(1, VALIDATED // len(images))):
             scores = images @ captions[columns].T if whole is None else whole
             own = scores.gather(0, image[columns][None])[0]
-            parts["t2i"].append(((scores > own).sum(0), (scores == own).sum(0), torch.ones_like(columns)))
+            parts["t2i"].append((*(_count(on, 0) for on in (scores > own, scores == own)), torch.ones_like(columns)))
     recalls = {}
     for direction, counts in parts.items():
         above, level, right = (torch.cat(part).cpu().numpy() for part in zip(*counts, strict=True))
