@@ -80,7 +80,7 @@ class Project:
         done = self.snakemake("--dry-run", *arguments)
         said = done.stdout + done.stderr
         assert done.returncode != 0 and [words for words in saying if words not in said] == [], said
-        assert not [words for words in ("Traceback", "Building DAG", "jobs would run", "rule train") if words in said]
+        assert not [words for words in ("Traceback", "Building DAG", "jobs would run", "rule run") if words in said]
         return said
 
     def finish(self, *arguments: str) -> None:

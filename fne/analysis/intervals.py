@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from fne.utils.seeding import numpy_stream
 LEVEL = 0.95
 RESAMPLES = 10_000
 _CHUNK = 500
+_HELD = 1 << 26
+"""Counts of drawn images that are kept, a byte each."""
 TOGETHER = 32
 """A grid of hundreds needs little more memory than so many."""
 
@@ -187,14 +190,21 @@ def width_of_mean(variance: np.ndarray, freedom: np.ndarray, level: float) -> np
 def image_draws(deviations: np.ndarray, resamples: int, stream: int) -> np.ndarray:
     """Means of images drawn with replacement, (B, C); the draws depend on ``stream`` and N only."""
     n_images = len(deviations)
+    counts = _counts if resamples * n_images <= _HELD else _counts.__wrapped__
     draws = np.empty((resamples, deviations.shape[1]))
     for start in range(0, resamples, _CHUNK):
         size = min(_CHUNK, resamples - start)
-        rng = numpy_stream(stream, "bootstrap images", n_images, start)
-        picked = rng.integers(0, n_images, (size, n_images)) + n_images * np.arange(size)[:, None]
-        weights = np.bincount(picked.ravel(), minlength=size * n_images).reshape(size, n_images)
-        draws[start : start + size] = weights.astype(np.float64) @ deviations
+        draws[start : start + size] = counts(stream, n_images, start, size).astype(np.float64) @ deviations
     return draws / n_images
+
+
+@lru_cache(RESAMPLES // _CHUNK)
+def _counts(stream: int, n_images: int, start: int, size: int) -> np.ndarray:
+    """How often each image is in each resample, (size, N): a study's tables see the same draws many times."""
+    rng = numpy_stream(stream, "bootstrap images", n_images, start)
+    picked = rng.integers(0, n_images, (size, n_images)) + n_images * np.arange(size)[:, None]
+    weights = np.bincount(picked.ravel(), minlength=size * n_images).reshape(size, n_images)
+    return weights.astype(np.min_scalar_type(weights.max()))
 
 
 def seed_draws(deviations: np.ndarray, resamples: int, stream: int) -> np.ndarray:

@@ -71,8 +71,8 @@ class OfStrategy(Posterior):
         self.strategy.start_epoch()
         for similarities in batches:
             self.strategy.observe(similarities, _own(similarities))
-            for side in (similarities, similarities.T):
-                self._select(side)
+            for side in () if self.strategy.per_anchor else (similarities, similarities.T):
+                self._select(side)  # which learns from the candidates
         if known is not None and self.strategy.calibration_images:
             self.strategy.calibrate(*known)
         self._state = copy.deepcopy(self.strategy.state())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -10,11 +10,14 @@ from fne.negatives.maps import CLIP
 
 METRICS = ("ece", "brier", "log_loss", "auroc", "average_precision")
 BINS = 15
-"""Log loss takes no probability for nearer to 0 or 1, or a single certain mistake would be infinite."""
+BLOCK = 100_000
+"""Weights that are held at once."""
 
 
 class Scored:
     """Probabilities with their outcomes, sorted once, so that weighted scores are cheap: no pass sorts again.
+
+    Pairs that come by increasing probability are not sorted at all.
 
     Weights are how often a pair is counted. With w = 1:
 
@@ -35,22 +38,24 @@ class Scored:
     """
 
     def __init__(self, probability: np.ndarray, positive: np.ndarray, bins: int = BINS) -> None:
-        self.p, self.y, self.bins = probability.astype(np.float64), positive.astype(np.float64), bins
-        order = np.argsort(probability)
-        ascending = self.p[order]
-        first = np.concatenate([[True], ascending[1:] > ascending[:-1]])
+        p, y, self.bins = probability.astype(np.float64), positive.astype(np.float64), bins
+        self.order = None if (p[1:] >= p[:-1]).all() else np.argsort(p, kind="stable")
+        self.p, self.y = (p, y) if self.order is None else (p[self.order], y[self.order])
+        first = np.concatenate([[True], self.p[1:] > self.p[:-1]])[: len(p)]
         below = np.flatnonzero(first)[np.cumsum(first) - 1]
-        self.bin = np.empty(len(order), np.int64)
-        self.bin[order] = (bins * below) // max(len(order), 1)
+        self.bin = (bins * below) // max(len(p), 1)
         # Ranks need the weight at each probability that a positive has (odd levels) and between two of them (even).
-        self.hits = np.flatnonzero(positive)
+        self.hits = np.flatnonzero(self.y)
         result = np.unique(self.p[self.hits])
-        place = np.searchsorted(result, ascending)
-        at = result[np.minimum(place, len(result) - 1)] == ascending if len(result) else np.zeros(len(order), bool)
-        self.level, self.levels = np.empty(len(order), np.int64), 2 * len(result) + 1
-        self.level[order] = 2 * place + at
+        place = np.searchsorted(result, self.p)
+        level = 2 * place + np.isin(self.p, result)
+        # All of these increase: what is summed of a bin or level is a slice.
+        self.bin_starts, self.level_starts = (np.flatnonzero(np.diff(part, prepend=-1)) for part in (self.bin, level))
+        self.hit_starts = np.flatnonzero(np.diff(level[self.hits], prepend=-1))
+        self.hit_levels = np.flatnonzero(level[self.level_starts] % 2)
         clipped = np.clip(self.p, CLIP, 1 - CLIP)
-        self.squared = (self.p - self.y) ** 2
+        self.gap = self.p - self.y
+        self.squared = self.gap**2
         self.surprise = -np.where(self.y == 1, np.log(clipped), np.log1p(-clipped))
 
     def scores(self, weights: np.ndarray | None = None) -> np.ndarray:
@@ -60,22 +65,41 @@ class Scored:
             weights: (N,) >= 0, in the order given at first; None counts every pair once.
         """
         w = np.ones(len(self.p)) if weights is None else weights.astype(np.float64)
-        total = w.sum()
-        if not total:
-            return np.full(len(METRICS), math.nan)
-        gaps = np.bincount(self.bin, w * (self.p - self.y), minlength=self.bins)
-        every = np.bincount(self.level, w, minlength=self.levels)
-        hits = np.bincount(self.level[self.hits], w[self.hits], minlength=self.levels)
+        return self.under(lambda pairs: w[pairs, None], 1)[0]
+
+    def under(self, weights: Callable[[slice | np.ndarray], np.ndarray], columns: int) -> np.ndarray:
+        """The scores (columns, metrics) under several weights, in one pass over the pairs and in little memory.
+
+        Args:
+            weights: Gives those of some pairs, named by their place in the order given at first, (pairs, columns).
+            columns: How many there are.
+        """
+        gaps = np.zeros((len(self.bin_starts), columns))
+        every, hits = (np.zeros((len(self.level_starts), columns)) for _ in range(2))
+        of_hits, sums = np.zeros((len(self.hits), columns)), np.zeros((3, columns))
+        of_pairs = np.stack([np.ones_like(self.p), self.squared, self.surprise])
+        step = max(1, BLOCK // columns)
+        for start in range(0, len(self.p), step):
+            part = slice(start, start + step)
+            w = weights(part if self.order is None else self.order[part])
+            sums += of_pairs[:, part] @ w
+            _add(gaps, self.bin_starts, w * self.gap[part, None], start)
+            _add(every, self.level_starts, w, start)
+            mine = slice(*np.searchsorted(self.hits, [start, start + step]))
+            of_hits[mine] = w[self.hits[mine] - start]
+        hits[self.hit_levels] = np.add.reduceat(of_hits, self.hit_starts, axis=0)
         misses = every - hits
-        positives, negatives = hits.sum(), misses.sum()
-        auroc = precision = math.nan
-        if positives > 0 and negatives > 0:
-            auroc = float((hits * (np.cumsum(misses) - misses / 2)).sum() / (positives * negatives))
-            above = np.cumsum(hits[::-1]), np.cumsum(every[::-1])
-            at = np.divide(above[0], above[1], out=np.zeros_like(above[0]), where=above[1] > 0)
-            precision = float((hits[::-1] * at).sum() / positives)
-        means = w @ self.squared / total, w @ self.surprise / total
-        return np.array([np.abs(gaps).sum() / total, *means, auroc, precision])
+        total, positives, negatives = sums[0], hits.sum(axis=0), misses.sum(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 where nothing is counted: NaN
+            above = np.cumsum(every[::-1], axis=0)[::-1]
+            precision = np.cumsum(hits[::-1], axis=0)[::-1] / np.where(above > 0, above, 1)
+            scores = np.stack([
+                np.abs(gaps).sum(axis=0) / total,
+                *(sums[1:] / total),
+                (hits * (np.cumsum(misses, axis=0) - misses / 2)).sum(axis=0) / (positives * negatives),
+                np.where(negatives > 0, (hits * precision).sum(axis=0) / positives, np.nan),
+            ], axis=1)  # fmt: skip
+        return scores
 
     def reliability(self) -> list[dict[str, float]]:
         """Per bin of equal mass: mean probability, observed positives, pairs; empty bins left out."""
@@ -88,14 +112,19 @@ class Scored:
 
 
 def bootstrap(
-    scored: Scored, image: np.ndarray, caption_image: np.ndarray, images: int, draws: int, stream: np.random.Generator
+    scored: Sequence[Scored],
+    image: np.ndarray,
+    caption_image: np.ndarray,
+    images: int,
+    draws: int,
+    stream: np.random.Generator,
 ) -> np.ndarray:
-    """Scores under images drawn anew with all of their captions, (draws, metrics).
+    """Scores under images drawn anew with all of their captions, (probabilities, draws, metrics).
 
     A pair counts as often as its image was drawn times as often as the image of its caption was.
 
     Args:
-        scored: The pairs.
+        scored: Several probabilities of the same pairs: all see the same draws.
         image, caption_image: (N,) int, the pair's image, and the image of its caption.
         images: How many there are.
         draws: How often.
@@ -103,8 +132,14 @@ def bootstrap(
 
     *Source*: Owen, The pigeonhole bootstrap, 2007: somewhat too wide, never too narrow.
     """
-    result = np.empty((draws, len(METRICS)))
-    for at in range(draws):
-        count = np.bincount(stream.integers(0, images, images), minlength=images)
-        result[at] = scored.scores(count[image] * count[caption_image])
-    return result
+    drawn = (np.bincount(stream.integers(0, images, images), minlength=images) for _ in range(draws))
+    counts = np.stack(list(drawn), axis=1).astype(np.float64)
+    return np.stack([
+        item.under(lambda pairs: counts[image[pairs]] * counts[caption_image[pairs]], draws) for item in scored
+    ])  # fmt: skip
+
+
+def _add(sums: np.ndarray, starts: np.ndarray, rows: np.ndarray, at: int) -> None:
+    """Add rows to the sums of their slices: those of all rows begin at ``starts``, and these rows at ``at``."""
+    first, last = np.searchsorted(starts, [at, at + len(rows) - 1], side="right") - 1
+    sums[first : last + 1] += np.add.reduceat(rows, np.maximum(starts[first : last + 1] - at, 0), axis=0)

@@ -150,7 +150,7 @@ class Manifest:
                     table = file.read_row_group(group, columns=[name], use_threads=False)
                     for part in table.column(0).chunks:
                         values = part.flatten() if name in ("caption_id", "text", "sentid") else part
-                        yield values.to_numpy(zero_copy_only=False).tolist()
+                        yield values.to_pylist()  # to_numpy imports pandas
                 first += count
 
     def column(self, name: str, split: str | None = None) -> list[Any]:

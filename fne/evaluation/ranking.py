@@ -45,7 +45,6 @@ def is_finite(*embeddings: torch.Tensor) -> bool:
     return all(bool(torch.isfinite(part).all()) for part in embeddings)
 
 
-@torch.no_grad()
 def rank(
     queries: torch.Tensor,
     gallery: torch.Tensor,
@@ -67,36 +66,98 @@ def rank(
     Raises:
         ValueError: An embedding is not finite, or the shapes do not fit.
     """
+    return _rank(queries, gallery, pairs, top, chunk_elements, both=False)[0]
+
+
+def rank_both(
+    queries: torch.Tensor,
+    gallery: torch.Tensor,
+    pairs: torch.Tensor | np.ndarray,
+    *,
+    top: int = 0,
+    chunk_elements: int = CHUNK_ELEMENTS,
+) -> tuple[Ranks, Ranks]:
+    """The ranks of :func:`rank`, and those where the gallery queries the queries, of the same pairs: one product."""
+    one, other = _rank(queries, gallery, pairs, top, chunk_elements, both=True)
+    return one, other
+
+
+@torch.no_grad()
+def _rank(
+    queries: torch.Tensor,
+    gallery: torch.Tensor,
+    pairs: torch.Tensor | np.ndarray,
+    top: int,
+    chunk_elements: int,
+    both: bool,
+) -> list[Ranks]:
+    """One row of blocks after the other: rows are complete in it, columns add up and merge their heads."""
     if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
         raise ValueError(f"queries {tuple(queries.shape)} and gallery {tuple(gallery.shape)} do not fit")
     if not is_finite(queries, gallery):
         raise ValueError("embeddings are not finite")
-    device, n_queries, n_gallery = queries.device, len(queries), len(gallery)
+    device, sizes = queries.device, (len(queries), len(gallery))
     pairs = torch.as_tensor(pairs, dtype=torch.int64, device=device).reshape(-1, 2)
-    if len(pairs) and not (
-        0 <= int(pairs.min()) and int(pairs[:, 0].max()) < n_queries and int(pairs[:, 1].max()) < n_gallery
-    ):
+    if len(pairs) and not (0 <= int(pairs.min()) and all(int(pairs[:, i].max()) < sizes[i] for i in (0, 1))):
         raise ValueError("a pair points outside the queries or the gallery")
-    order = torch.argsort(pairs[:, 0], stable=True)
-    rows, items = pairs[order, 0].contiguous(), pairs[order, 1]
-    top = min(top, n_gallery)
-    greater = torch.zeros(len(pairs), dtype=torch.int32, device=device)
-    ties = torch.zeros_like(greater)
-    top_ids = torch.zeros((n_queries, top), dtype=torch.int32, device=device)
-    top_scores = torch.zeros((n_queries, top), dtype=torch.float32, device=device)
-    step = max(1, chunk_elements // max(1, n_gallery))
+    value = torch.cat([
+        (queries[part[:, 0]].double() * gallery[part[:, 1]].double()).sum(dim=1).float()
+        for part in pairs.split(max(1, chunk_elements // max(1, queries.shape[1])))
+    ])  # fmt: skip
+    sides = [_Side(pairs[:, side], value, sizes[side], min(top, sizes[1 - side])) for side in (0, 1)[: 1 + both]]
+    step = max(1, chunk_elements // max(1, sizes[1]))
+    width = max(1, chunk_elements // (4 * max(step, sides[-1].widest, 1)))
     wide = gallery.double().T
-    for start in range(0, n_queries, step):
-        stop = min(start + step, n_queries)
-        scores = (queries[start:stop].double() @ wide).float()
-        bounds = torch.searchsorted(rows, torch.tensor([start, stop], device=device)).tolist()
-        known = slice(*bounds)
-        if bounds[0] < bounds[1]:
-            greater[order[known]], equal = _counts(scores, rows[known] - start, items[known])
-            ties[order[known]] = equal - 1
-        if top:
-            top_scores[start:stop], top_ids[start:stop] = _top(scores, top)
-    return Ranks(greater.cpu().numpy(), ties.cpu().numpy(), top_ids.cpu().numpy(), top_scores.cpu().numpy())
+    for start in range(0, sizes[0], step):
+        scores = (queries[start : start + step].double() @ wide).float()
+        mine = sides[0].slice(start, start + step)
+        scores[sides[0].rows[mine] - start, pairs[sides[0].order[mine], 1]] = sides[0].value[mine]
+        sides[0].add(scores, start, 0)
+        for column in range(0, sizes[1], width) if both else ():
+            sides[1].add(scores[:, column : column + width].T.contiguous(), column, start)
+    return [side.ranks() for side in sides]
+
+
+class _Side:
+    """What is known so far of the queries of one direction.
+
+    Args:
+        query: (P,) of every pair.
+        value: (P,) its similarity.
+        queries: How many there are.
+        top: Leading items that are kept of each.
+    """
+
+    def __init__(self, query: torch.Tensor, value: torch.Tensor, queries: int, top: int) -> None:
+        self.order = torch.argsort(query, stable=True)
+        self.rows, self.value = query[self.order].contiguous(), value[self.order]
+        self.widest = int(torch.bincount(query).max()) if len(query) else 0
+        self.greater, self.equal = torch.zeros(2, len(query), dtype=torch.int32, device=query.device)
+        self.ids = torch.zeros(queries, top, dtype=torch.int32, device=query.device)
+        self.scores = torch.full((queries, top), -torch.inf, device=query.device)
+
+    def slice(self, start: int, stop: int) -> slice:
+        """The pairs of some queries, in the order of queries."""
+        return slice(*torch.searchsorted(self.rows, torch.tensor([start, stop], device=self.rows.device)).tolist())
+
+    def add(self, scores: torch.Tensor, start: int, first: int) -> None:
+        """Take similarities (b, c) of the queries from ``start`` on to the items from ``first`` on into account."""
+        of, mine = slice(start, start + len(scores)), self.slice(start, start + len(scores))
+        if mine.start < mine.stop:
+            greater, equal = _counts(scores, self.rows[mine] - start, self.value[mine])
+            self.greater[self.order[mine]] += greater
+            self.equal[self.order[mine]] += equal
+        if top := self.ids.shape[1]:
+            values, ids = _top(scores, min(top, scores.shape[1]))
+            if first:  # equal scores by ascending item: those before stand first
+                values, ids = torch.cat([self.scores[of], values], dim=1), torch.cat([self.ids[of], ids + first], dim=1)
+                values, place = values.sort(dim=1, descending=True, stable=True)
+                values, ids = values[:, :top], ids.gather(1, place)[:, :top]
+            self.scores[of, : values.shape[1]], self.ids[of, : values.shape[1]] = values, ids
+
+    def ranks(self) -> Ranks:
+        parts = (self.greater, self.equal - 1, self.ids, self.scores)
+        return Ranks(*(part.cpu().numpy() for part in parts))
 
 
 def count_ranks(
@@ -135,16 +196,16 @@ def count_ranks_in_blocks(
     return found[0], found[1]
 
 
-def _counts(scores: torch.Tensor, rows: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """How many entries of its row are greater than each chosen entry, and how many equal it (itself included).
+def _counts(scores: torch.Tensor, rows: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many entries of its row, one of ascending ``rows``, are greater than each value, and how many equal it.
 
-    One sort per row and two binary searches per entry: comparing every entry with its whole row costs more from a
-    few entries per row on.
+    One sort per row and two binary searches per value: comparing every value with its whole row costs more from a
+    few values per row on.
     """
     per_row = torch.bincount(rows, minlength=len(scores))
     slot = torch.arange(len(rows), device=rows.device) - (per_row.cumsum(0) - per_row)[rows]
     wanted = scores.new_zeros(len(scores), int(per_row.max()))
-    wanted[rows, slot] = scores[rows, items]
+    wanted[rows, slot] = value
     if scores.device.type == "cpu":
         ordered = torch.from_numpy(np.sort(scores.numpy(), axis=1))  # vectorised, which torch's sort is not
     else:
@@ -160,6 +221,11 @@ def _top(scores: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
     ids, by_id = ids.sort(dim=1)
     values, by_value = values.gather(1, by_id).sort(dim=1, descending=True, stable=True)
     return values, ids.gather(1, by_value).int()
+
+
+def _count(on: torch.Tensor, dim: int) -> torch.Tensor:
+    """How many are true along an axis; numpy counts bytes where torch adds integers of 8 bytes."""
+    return torch.from_numpy(np.count_nonzero(on.numpy(), axis=dim)) if on.device.type == "cpu" else on.sum(dim)
 
 
 @torch.no_grad()
@@ -200,11 +266,11 @@ def validation_recalls(
             own = scores[place, mine]
             best = torch.full_like(scores[:, 0], -torch.inf).scatter_reduce_(0, place, own, "amax")
             positives = torch.zeros_like(rows).scatter_add_(0, place, (own == best[place]).long())
-            parts["i2t"].append(((scores > best[:, None]).sum(1), (scores == best[:, None]).sum(1), positives))
+            parts["i2t"].append((*(_count(on, 1) for on in (scores > best[:, None], scores == best[:, None])), positives))
         for columns in torch.arange(len(captions), device=image.device).split(max(1, VALIDATED // len(images))):
             scores = images @ captions[columns].T if whole is None else whole
             own = scores.gather(0, image[columns][None])[0]
-            parts["t2i"].append(((scores > own).sum(0), (scores == own).sum(0), torch.ones_like(columns)))
+            parts["t2i"].append((*(_count(on, 0) for on in (scores > own, scores == own)), torch.ones_like(columns)))
     recalls = {}
     for direction, counts in parts.items():
         above, level, right = (torch.cat(part).cpu().numpy() for part in zip(*counts, strict=True))

@@ -83,7 +83,8 @@ def _rank(read: Read, queries: slice, gallery: slice, pairs: np.ndarray, top: in
         scores = torch.from_numpy(read(slice(queries.start + start, queries.start + stop), gallery))
         first, last = torch.searchsorted(rows, torch.tensor([start, stop])).tolist()
         if first < last:
-            above, equal = _counts(scores, rows[first:last] - start, items[first:last])
+            mine = rows[first:last] - start
+            above, equal = _counts(scores, mine, scores[mine, items[first:last]])
             greater[order[first:last]], ties[order[first:last]] = above.numpy(), equal.numpy() - 1
         if top:
             values, ids = _top(scores, top)

@@ -68,14 +68,15 @@ class Platt:
             return float((np.logaddexp(0.0, line) - target * line).mean())
 
         at = np.array([0.0, np.log(target.mean() / (1 - target.mean()))])
+        now = loss(at)
         for _ in range(rounds):
             p = 1 / (1 + np.exp(-design @ at))
             gradient = design.T @ (p - target) / len(x)
             hessian = (design.T * (p * (1 - p))) @ design / len(x) + 1e-12 * np.eye(2)
             step = np.linalg.solve(hessian, gradient)
-            while loss(at - step) > loss(at) and np.abs(step).max() > 1e-12:
+            while (then := loss(at - step)) > now and np.abs(step).max() > 1e-12:
                 step = step / 2
-            at = at - step
+            at, now = at - step, then
             if np.abs(step).max() < 1e-10:
                 break
         if at[0] < 0:  # the greater probability may not become the smaller one

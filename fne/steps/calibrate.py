@@ -161,28 +161,31 @@ def scored(
     maps: dict[str, list[Any]] = {"none": [lambda p: p] * 2}
     if known:
         probability, outcome = _counted(posterior, val, [sample for _, sample in known])
-        sides = probability[:1] if _alike(*probability) else probability
+        sides = [(side[order], outcome[order]) for side in _apart(probability) for order in [np.argsort(side)]]
         for kind in recalibration.MAPS:
-            fits = [recalibration.fit(kind, side, outcome) for side in sides]
+            fits = [recalibration.fit(kind, *side) for side in sides]
             maps[kind] = [fits[0], fits[-1]]
     for source in dict.fromkeys(name for name, _ in samples):
         mine = [sample for name, sample in samples if name == source]
-        sides, positive = _counted(posterior, test, mine)
+        probability, outcome = _counted(posterior, test, mine)
         # Places within the sample: all samples of one source have the same images.
         image, owner = (np.concatenate(side) for side in zip(*(np.nonzero(s.counted) for s in mine), strict=True))
-        for side, direction in enumerate(("both",) if _alike(*sides) else DIRECTIONS):
-            for kind, fitted in maps.items():
-                item = Scored(np.clip(fitted[side](sides[side]), 0.0, 1.0), positive)
-                drawn = np.full((DRAWS, len(METRICS)), np.nan)
-                if posterior.own:  # drawing takes most of the time
-                    stream = numpy_stream(0, "calibration", source)  # the same images for every posterior and run
-                    drawn = bootstrap(item, image, owner, len(mine[0].image), DRAWS, stream)
+        sides = _apart(probability)
+        for side, direction in enumerate(DIRECTIONS if len(sides) > 1 else ("both",)):
+            order = np.argsort(sides[side])  # every map increases: no score sorts again
+            p, positive = sides[side][order], outcome[order]
+            items = [Scored(np.clip(fitted[side](p), 0.0, 1.0), positive) for fitted in maps.values()]
+            drawn = np.full((len(items), DRAWS, len(METRICS)), np.nan)
+            if posterior.own:  # drawing takes most of the time
+                stream = numpy_stream(0, "calibration", source)  # the same images for every posterior and run
+                drawn = bootstrap(items, image[order], owner[order], len(mine[0].image), DRAWS, stream)
+            for kind, item, of_draws in zip(maps, items, drawn, strict=True):
                 yield {
                     "recalibration": kind, "source": source, "direction": direction, "pairs": len(positive),
                     "positives": int(positive.sum()), "bins": item.reliability(),
                     "scores": {name: None if np.isnan(value) else float(value)
                                for name, value in zip(METRICS, item.scores(), strict=True)},
-                }, drawn  # fmt: skip
+                }, of_draws  # fmt: skip
 
 
 def _counted(
@@ -193,9 +196,9 @@ def _counted(
     return np.concatenate(result, axis=1), np.concatenate([item.positive[item.counted] for item in samples])
 
 
-def _alike(first: np.ndarray, second: np.ndarray) -> bool:
-    """Is a posterior one of the similarity alone, whatever the anchor is?"""
-    return np.allclose(first, second, rtol=1e-4, atol=1e-7)
+def _apart(sides: np.ndarray) -> np.ndarray:
+    """Both directions of probabilities (2, N); one where a posterior is one of the similarity alone, of any anchor."""
+    return sides[:1] if np.allclose(*sides, rtol=1e-4, atol=1e-7) else sides
 
 
 def sampled(view: SplitView, truth: Truth) -> Iterator[tuple[str, Sample]]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fne.training.pairs import Corpus
 
 TOP = 10
+Counters = Mapping[str, tuple[Callable[..., Any], Callable[..., Any]]]
 
 
 def run(
@@ -170,18 +171,13 @@ def rank_replicates(
     Returns:
         Arrays by ``<seed>/<direction>/<name>``, and the reason per seed that could not be ranked.
     """
-    from fne.evaluation.ranking import count_ranks_in_blocks, is_finite, rank
+    from fne.evaluation.ranking import is_finite
 
     arrays: dict[str, np.ndarray] = {}
     failed: dict[str, str] = {}
     for seed, image, text in embedded:
         if is_finite(image, text):
-            sides = {"i2t": (image, text), "t2i": (text, image)}
-            counters = {
-                direction: (partial(rank, *of, top=TOP), partial(count_ranks_in_blocks, *of))
-                for direction, of in sides.items()
-            }
-            arrays |= ranks_of(seed, relevant, counters)
+            arrays |= ranks_of(seed, relevant, counters_of(image, text, relevant["pairs"]))
         else:
             failed[str(seed)] = "embeddings are not finite: training diverged"
         if progress is not None:
@@ -189,9 +185,18 @@ def rank_replicates(
     return arrays, failed
 
 
-def ranks_of(
-    seed: int, relevant: Mapping[str, np.ndarray], counters: Mapping[str, tuple[Callable[..., Any], Callable[..., Any]]]
-) -> dict[str, np.ndarray]:
+def counters_of(image: torch.Tensor, text: torch.Tensor, pairs: np.ndarray) -> Counters:
+    """What :func:`ranks_of` takes, of embeddings, whose ranks in both directions come of one product."""
+    from fne.evaluation.ranking import count_ranks_in_blocks, rank_both
+
+    one, other = rank_both(image, text, pairs, top=TOP)
+    return {
+        "i2t": (lambda _: one, partial(count_ranks_in_blocks, image, text)),
+        "t2i": (lambda _: other, partial(count_ranks_in_blocks, text, image)),
+    }
+
+
+def ranks_of(seed: int, relevant: Mapping[str, np.ndarray], counters: Counters) -> dict[str, np.ndarray]:
     """Where the relevant items stand in both directions, and in the blocks of COCO where those are scored.
 
     Args:

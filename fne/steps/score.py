@@ -42,7 +42,7 @@ from fne.results.study import StudyResults
 from fne.steps.compare import contrast_rows, interval_rows, median_ranks
 from fne.steps.evaluate import evaluate_replicates
 from fne.steps.export import image_rows, rank_rows
-from fne.steps.rank import TOP, ranks_of, relevant_items
+from fne.steps.rank import TOP, Counters, counters_of, ranks_of, relevant_items
 from fne.study import paths
 from fne.study.api import Study, list_studies, load_study, resolve
 from fne.study.model import DATASETS
@@ -381,25 +381,22 @@ def _ranked(
     arrays: dict[str, np.ndarray] = {}
     with ThreadPoolExecutor(len(protocols.DIRECTIONS)) as pool:
         for number, run in enumerate(runs):
-            ways = [{direction: counters} for direction, counters in _counters(run, split).items()]
+            ways = [{direction: of} for direction, of in _counters(run, split, relevant["pairs"]).items()]
             for made in pool.map(partial(ranks_of, number, known), ways):
                 arrays |= made
     return arrays
 
 
-def _counters(run: Run, split: Split) -> dict[str, tuple[Callable[..., Any], Callable[..., Any]]]:
+def _counters(run: Run, split: Split, pairs: np.ndarray) -> Counters:
     """What ranks the pairs of a run in each direction, and what counts them within blocks."""
     import torch
 
-    from fne.evaluation.ranking import count_ranks_in_blocks, rank
     from fne.evaluation.similarities import count_blocks_in_blocks, of_lists, of_matrix, rank_blocks
 
     if run.kind == "embeddings":
-        image, text = map(torch.from_numpy, embeddings_of(run))
-        return {direction: (partial(rank, *sides, top=TOP), partial(count_ranks_in_blocks, *sides))
-                for direction, sides in (("i2t", (image, text)), ("t2i", (text, image)))}  # fmt: skip
+        return counters_of(*map(torch.from_numpy, embeddings_of(run)), pairs)
     n = (len(split.view.image_ids), len(split.view.caption_ids))
-    result: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {}
+    result: dict[str, Any] = {}
     for direction, (n_queries, n_gallery) in (("i2t", n), ("t2i", n[::-1])):
         if run.kind == "rankings":
             block = of_lists(run.parts[direction], n_gallery)

@@ -467,7 +467,7 @@ VERBS = [
           option("--dataset", help="coco, flickr30k, flickr8k or custom; default: what the corpus says"), SPLIT,
           option("--relevance", action="append", default=[], metavar="NAME=PLACE", help="what else is right: eccv, cxc "
                  "(folders), crowdflower, expert, truth (files); may be repeated"),
-          option("--similarity", default="cosine", help="cosine (default), or dot: embeddings as they are"),
+          option("--similarity", default="cosine", help="cosine (default), or dot: embeddings as they are"), THREADS,
           option("--ties", default="expected", help="expected (default) or pessimistic"),
           option("--baseline", metavar="NAME", help="what models are compared with; default: the first"),
           option("--primary", nargs=3, metavar=("METRIC", "PROTOCOL", "DIRECTION"), help="default: rsum own both"),

@@ -38,7 +38,7 @@ def covered(seeds: int, spread: float) -> tuple[dict[str, float], dict[str, floa
     held = np.zeros((2, len(METRICS)))
     for world in range(WORLDS):
         result = scored(rng, IMAGES, seeds, spread)
-        drawn = np.stack([bootstrap(item, *pairs, IMAGES, DRAWS, np.random.default_rng(world)) for item in result])
+        drawn = bootstrap(result, *pairs, IMAGES, DRAWS, np.random.default_rng(world))
         low, high, _ = intervals(np.stack([item.scores() for item in result]), drawn)
         plain = np.quantile(drawn.mean(axis=0), [0.025, 0.975], axis=0)
         held += [(low <= requested) & (requested <= high), (plain[0] <= requested) & (requested <= plain[1])]

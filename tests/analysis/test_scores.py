@@ -49,9 +49,11 @@ def test_scores_equal_plain_loops_also_with_ties_and_weights(levels: int) -> Non
     many = np.repeat(np.arange(180), weights)
     repeated, weighted = Scored(p[many], y[many]).scores(), Scored(p, y).scores(weights)
     assert weighted[1:] == pytest.approx(repeated[1:], rel=1e-12)  # a weight is a repetition; bins stay where they were
-    bins = Scored(p, y).bin
+    bins = BINS * np.searchsorted(np.sort(p), p) // 180
     gaps = [abs(sum(weights[i] * (p[i] - y[i]) for i in np.flatnonzero(bins == b))) for b in range(BINS)]
     assert weighted[0] == pytest.approx(sum(gaps) / weights.sum())
+    ascending = np.argsort(p, kind="stable")
+    assert Scored(p[ascending], y[ascending]).scores(weights[ascending]) == pytest.approx(weighted, rel=1e-12)
 
 
 def test_reliability_and_degenerate_outcomes() -> None:
@@ -70,13 +72,15 @@ def test_the_bootstrap_repeats_images_with_their_captions() -> None:
     rng, n = np.random.default_rng(0), 12
     image, caption = (side.ravel() for side in np.nonzero(~np.eye(n, dtype=bool)))
     p, y = rng.random(len(image)), rng.random(len(image)) < 0.3
-    result = bootstrap(Scored(p, y), image, caption, n, 5, np.random.default_rng(7))
+    ranks = np.argsort(np.argsort(p)) // 40 / 10  # of the same pairs, with ties
+    result, tied = bootstrap([Scored(p, y), Scored(ranks, y)], image, caption, n, 5, np.random.default_rng(7))
     again = np.random.default_rng(7)
-    for row in result:
+    for row, coarse in zip(result, tied, strict=True):
         drawn = again.integers(0, n, n).tolist()
         pairs = [k for a in drawn for b in drawn if a != b for k in np.flatnonzero((image == a) & (caption == b))]
         assert row[1:] == pytest.approx(Scored(p[pairs], y[pairs]).scores()[1:])
-    wide = bootstrap(Scored(p, y), image, caption, n, 400, np.random.default_rng(1))
+        assert coarse[1:] == pytest.approx(Scored(ranks[pairs], y[pairs]).scores()[1:])
+    (wide,) = bootstrap([Scored(p, y)], image, caption, n, 400, np.random.default_rng(1))
     assert np.nanstd(wide[:, 1]) > 0
 
 

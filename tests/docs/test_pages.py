@@ -147,7 +147,7 @@ def _run(block: Block, request: pytest.FixtureRequest) -> None:
     done = project.run("bash", "-euo", "pipefail", "-c", text)
     assert done.returncode == 0, f"{block}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
     if "dry-run" in block.how and re.search(r"--config .*(variants|seeds|study=(?!smoke))", text):
-        assert re.search(r"rule train|^(train|run) +\d", done.stdout + done.stderr, re.MULTILINE)
+        assert re.search(r"^rule run|^run +\d", done.stdout + done.stderr, re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", sorted({block.page for block in PYTHON}))
@@ -255,7 +255,7 @@ def test_the_rule_of_the_documents_trains_and_stands_in_the_table(project: Proje
     variants = "hardest_in_batch,fne,infonce,soft_hard"
     done = own.snakemake("--config", "study=smoke", f"variants={variants}", "--cores", "2")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert [path.name for path in (own.folder / "logs/smoke/train").iterdir()] == ["soft_hard.0-1.log"]
+    assert [path.name for path in (own.folder / "logs/smoke/run").iterdir()] == ["soft_hard.0-1.log"]
     done = own.snakemake("--config", "study=smoke", "--dry-run")
     assert "Nothing to be done" in done.stdout + done.stderr, "the variants hold without being named again"
     settings = json.loads((own.folder / "results/smoke/soft_hard/0-1/run.json").read_text())["config"]["negatives"]

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fne.evaluation.metrics import best_rank, expected_hit, map_at_r, of_queries, r_precision, tie_groups
-from fne.evaluation.ranking import count_ranks, rank, validation_recalls
+from fne.evaluation.ranking import count_ranks, rank, rank_both, validation_recalls
 
 
 def embeddings(rows: int, dim: int = 16, seed: int = 0) -> torch.Tensor:
@@ -42,6 +42,20 @@ def test_counts_equal_a_plain_loop_at_any_chunk(chunk: int) -> None:
     np.testing.assert_array_equal(ties, expected[1])
     assert set(ties[pairs[:, 1] < 4]) == {1} and set(ties[(pairs[:, 1] >= 4) & (pairs[:, 1] < 11)]) == {0}
     assert greater.dtype == ties.dtype == np.int32
+
+
+@pytest.mark.parametrize("chunk", [1, 40, 200, 4_000_000])
+def test_one_product_ranks_both_ways_as_two_do(chunk: int) -> None:
+    images, texts = embeddings(23), torch.cat([embeddings(31, seed=1), embeddings(9, seed=1), embeddings(4)])
+    pairs = np.random.default_rng(chunk).permutation(all_pairs(23, 44))[:300]
+    result = rank_both(images, texts, pairs, top=6, chunk_elements=chunk)
+    sides = ((images, texts, pairs), (texts, images, pairs[:, ::-1].copy()))
+    for ranks, (queries, gallery, flipped) in zip(result, sides, strict=True):
+        np.testing.assert_array_equal((ranks.greater, ranks.ties), oracle(queries, gallery, flipped))
+        scores = (queries.double() @ gallery.double().T).float().numpy()
+        expected = np.argsort(-scores, axis=1, kind="stable")[:, :6]
+        np.testing.assert_array_equal(ranks.top_scores, np.take_along_axis(scores, expected, 1))
+        np.testing.assert_array_equal(np.take_along_axis(scores, ranks.top_ids, 1), ranks.top_scores)
 
 
 def test_equal_vectors_tie_exactly_wherever_they_stand() -> None:
@@ -121,11 +135,11 @@ def test_validation_recalls_do_not_depend_on_what_is_held_at_once(held: int, mon
 AT_COCOS_SIZE = """
 import torch
 from fne.utils.provenance import peak_memory_mb
-from fne.evaluation.ranking import rank
+from fne.evaluation.ranking import rank_both
 torch.manual_seed(0)
 images, texts = torch.randn(5000, 64), torch.randn(25_000, 64)
 pairs = torch.stack([torch.arange(75_000) % 5000, torch.randint(25_000, (75_000,))], 1)
-one, other = rank(images, texts, pairs, top=10), rank(texts, images, pairs.flip(1), top=10)
+one, other = rank_both(images, texts, pairs, top=10)
 assert one.greater.max() > 20_000 and other.greater.max() > 4000
 print(peak_memory_mb())
 """

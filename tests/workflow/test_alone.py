@@ -14,9 +14,9 @@ from tests.workflow.test_dag import reference_of
 
 DRAW = ("--config", "study=smoke", "set={encoders.draw: 1}", "replace=true")
 PLAIN = ("--config", "study=smoke")
-ONE_JOB = ("--config", "study=smoke", "job=run")
+STAGES = ("--config", "study=smoke", "job=stages")
 PARTS = ("--config", "study=smoke", "extract_jobs=2")
-SETS = {"pretrain": DRAW, "run": ONE_JOB, "extract_part": PARTS}
+SETS = {"pretrain": DRAW, **dict.fromkeys(("train", "rank", "evaluate", "calibrate"), STAGES), "extract_part": PARTS}
 TEXT = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
 RULES = re.findall(r"^rule (\w+):", TEXT, re.M)
 OF_A_STUDY = [rule for rule in RULES if not rule.endswith("_of_series")]

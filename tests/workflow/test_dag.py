@@ -61,10 +61,9 @@ def check_whole(jobs: list[Job], root: Path, study_name: str, overrides: dict) -
                 expected |= {place(study, variant, block, "test")}
     expected |= {paths.results_folder(study) / "runs.csv", paths.reports_folder(study) / "report.html"}
     assert {str(path) for path in expected} <= produced
-    trains = [job for job in jobs if job.rule == "train"]
+    trains = [job for job in jobs if job.rule == "run"]
     assert len(trains) == len(study.variants) * len(blocks(study))
     assert all(job.threads == 1 for job in trains)
-    assert not [name for job in trains for name in job.inputs if "truth.test" in name], "training sees no test"
 
 
 @pytest.mark.parametrize("study", ["paper", "smoke"])
@@ -101,7 +100,7 @@ def test_extraction_declares_what_it_reads_and_is_divided_among_jobs(project: Pr
             assert ("corpus/images" in job.inputs) == (modality == "image")
         (whole,) = [job for job in jobs if {output for one in own for output in one.outputs} <= set(job.inputs)]
         assert [Path(output).name for output in whole.outputs] == ["manifest.json", "values.bin", "offsets.npy"]
-        assert all(set(whole.outputs) <= set(job.inputs) for job in jobs if job.rule == "train")
+        assert all(set(whole.outputs) <= set(job.inputs) for job in jobs if job.rule == "run")
 
 
 def test_recorded_components_of_variance_are_read_where_they_hold(project: Project) -> None:
@@ -170,16 +169,19 @@ def test_a_study_with_a_reference_is_set_against_it_and_its_report_says_so(proje
     assert runs <= set(job.inputs)
     groups = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())["groups"]
     grouped = [f"{rule}={group}" for rule, group in groups.items()]
-    done = with_one.snakemake("smoke", "--dry-run", "--config", "job=run", "--groups", *grouped)
+    done = with_one.snakemake("smoke", "--dry-run", "--groups", *grouped)
     assert done.returncode == 0, f"nothing outside a group lies between two jobs of it: {done.stdout}{done.stderr}"
     assert not verifying("--config", "study=smoke", "variants=[hardest_in_batch,fne]"), "not all of its variants"
     reference_of(with_one.folder, "smoke", schema=1)
     with_one.refused("smoke", saying=["smoke.json: schema: another schema; got 1"])
 
 
-def test_gpu_jobs_ask_for_one_only_on_cuda(project: Project) -> None:
-    jobs = project.planned("--config", "device=cuda", "--resources", "gpu=1")
-    assert {job.rule for job in jobs if job.resources.get("gpu") == "1"} == {"extract", "train", "rank", "calibrate"}
+@pytest.mark.parametrize(("how", "rules"), [("run", {"run"}), ("stages", {"train", "rank", "calibrate"})])
+def test_gpu_jobs_ask_for_one_only_on_cuda(project: Project, how: str, rules: set[str]) -> None:
+    jobs = project.planned("--config", "device=cuda", f"job={how}", "--resources", "gpu=1")
+    assert {job.rule for job in jobs if job.resources.get("gpu") == "1"} == {"extract", *rules}
+    trains = [job for job in jobs if job.rule == "train"]
+    assert not [name for job in trains for name in job.inputs if "truth.test" in name], "training alone sees no test"
     jobs = project.planned("--config", "device=cpu")
     assert not [job for job in jobs if "gpu" in job.resources], (
         "some executors refuse a rule that has any number of them"

@@ -34,23 +34,23 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_it_reads_the_encoders_and_stores_no_features(project: Project) -> None:
     jobs = project.planned(*WHOLE)
     rules = [job.rule for job in jobs]
-    assert "extract" not in rules and rules.count("train") == 4
+    assert "extract" not in rules and rules.count("run") == 4
     assert rules.count("pretrain") == 2, "the image and the text encoder of draw 1"
     for job in jobs:
-        if job.rule in ("train", "rank"):
+        if job.rule == "run":
             names = {Path(name).name for name in job.inputs}
             assert {"image", "text", "images"} <= names and "values.bin" not in names
 
 
 def test_several_processes_share_a_model_and_change_nothing_else(project: Project) -> None:
-    trains = [j for j in project.planned(*WHOLE, "processes=2", "loaders=3", "device=cuda") if j.rule == "train"]
+    trains = [j for j in project.planned(*WHOLE, "processes=2", "loaders=3", "device=cuda") if j.rule == "run"]
     assert {job.threads for job in trains} == {1}, "a dry run on one core is cut down to it"
     assert {job.resources["gpu"] for job in trains} == {"2"}
     done = project.snakemake(*WHOLE, "processes=2", "loaders=3", "--dry-run", "--printshellcmds", "--cores", "8")
-    commands = [line for line in done.stdout.splitlines() if " train --study" in line]
+    commands = [line for line in done.stdout.splitlines() if " job --study" in line]
     assert len(commands) == 4
     for line in commands:
-        assert " fne train" in line and "--processes 2 --nodes 1" in line and "--threads 3" in line
+        assert " fne job" in line and "--processes 2 --nodes 1" in line and "--threads 3" in line
     project.finish(*WHOLE)
     assert project.planned(*WHOLE, "processes=2", "loaders=3") == []
 
@@ -62,7 +62,7 @@ def test_more_processes_than_devices_are_refused_before_any_job(project: Project
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     for options, words in (
         ((*WHOLE, "processes=4"), "more processes than CUDA devices; got 4; allowed: 1 to 2"),
-        (("--set-resources", "train:gpu=1", *WHOLE, "processes=2"), "rule train: gpu: fewer GPUs than processes"),
+        (("--set-resources", "run:gpu=1", *WHOLE, "processes=2"), "rule run: gpu: fewer GPUs than processes"),
     ):
         done = project.snakemake("--cores", "1", "--forceall", *options)
         said = done.stdout + done.stderr

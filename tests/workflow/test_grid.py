@@ -34,7 +34,7 @@ def calls(project: Project, variants: int) -> int:
     """How many functions a dry run of so many variants calls, however long they take."""
     margins = [round(0.3 + place / 1000, 3) for place in range(variants)]
     (project.folder / "ablations/variants/margins.yaml").write_text(SWEEP.format(margins=margins))
-    options = ("study=smoke", "variants=hardest_in_batch,margins", "seeds=0-3", "job=run")
+    options = ("study=smoke", "variants=hardest_in_batch,margins", "seeds=0-3")
     done = project.run("python", "-c", COUNTED, "--dry-run", "--quiet", "--cores", "1", "--config", *options)
     assert "CALLS" in done.stdout, done.stdout + done.stderr
     return int(done.stdout.split("CALLS")[1].split()[0])
@@ -47,7 +47,7 @@ def test_the_graph_of_a_grid_costs_in_proportion_to_its_variants(project: Projec
 
 
 def runs(jobs: list[Job]) -> set[tuple[str, ...]]:
-    return {tuple(job.wildcards.values()) for job in jobs if job.rule == "train"}
+    return {tuple(job.wildcards.values()) for job in jobs if job.rule == "run"}
 
 
 def test_calls_share_a_study(project: Project) -> None:

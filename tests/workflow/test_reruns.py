@@ -24,7 +24,7 @@ block: 2
 baseline: hardest_in_batch
 primary: {metric: rsum, protocol: own}
 """
-THREE = ("--config", "study=three")
+THREE = ("--config", "study=three", "job=stages")
 AFTERWARDS = {"aggregate", "compare", "make_tables", "make_figures", "make_report"}
 PER_JOB = {"train", "rank", "evaluate"}
 REPORTED = {"make_tables", "make_figures", "make_report"}
@@ -134,7 +134,7 @@ def pictures(finished_pairs: Project, tmp_path: Path) -> Project:
 
 
 PAIRS = STUDY.replace("data: {dataset: scenes, train: 140, val: 20, test: 20}", "data: {dataset: coco}")
-COCO = ("--config", "study=pairs", "images=given/images", "annotations=given/split.json",
+COCO = ("--config", "study=pairs", "job=stages", "images=given/images", "annotations=given/split.json",
         "image_encoder=./given/vision", "text_encoder=./given/text")  # fmt: skip
 RELEVANCE_FILES = [
     f"{name}_{side}.json" for name in ("eccv", "cxc") for side in ("image_to_caption", "caption_to_image")

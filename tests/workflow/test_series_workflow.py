@@ -68,7 +68,7 @@ def test_all_members_and_then_the_series(project: Project) -> None:
     assert {f"results/worlds/{name}.csv" for name in ("worlds", "effects", "picks")} <= set(outputs)
     rules = Counter(job.rule for job in jobs)
     assert all(rules[name] == 1 for name in OF_SERIES)
-    assert rules["prepare"] == 2 and rules["extract"] == 4 and rules["train"] == 6 and "pretrain" not in rules
+    assert rules["prepare"] == 2 and rules["extract"] == 4 and rules["run"] == 6 and "pretrain" not in rules
     counts = of_study(jobs)
     assert set(counts) == set(MEMBERS) and len(set(counts.values())) == 1, "each member does the same work"
     (compare,) = [job for job in jobs if job.rule == "compare_of_series"]
@@ -81,7 +81,7 @@ def test_draws_and_worlds_share_what_they_can(project: Project) -> None:
                  "{encoders.draw: [0, 1, 2], data.seed: [0, 1, 2]}\ndesign: corners")  # fmt: skip
     jobs = project.planned("--forceall", *WORLDS)
     rules = Counter(job.rule for job in jobs)
-    assert (rules["prepare"], rules["pretrain"], rules["extract"], rules["train"]) == (3, 2 * 2, 2 * 7, 3 * 7)
+    assert (rules["prepare"], rules["pretrain"], rules["extract"], rules["run"]) == (3, 2 * 2, 2 * 7, 3 * 7)
     outputs = [name for job in jobs for name in job.outputs]
     assert len(outputs) == len(set(outputs))
     assert sum(name.startswith("resources/encoders/") for name in outputs) == 2 * 2, "a folder each"
@@ -104,7 +104,7 @@ def test_an_added_value_runs_its_own_member_and_tells_the_series_anew(project: P
     jobs = project.planned(*WORLDS)
     assert set(of_study(jobs)) == {"worlds--data_prevalence-0.01"}
     rules = Counter(job.rule for job in jobs)
-    assert rules["prepare"] == 1 and rules["train"] == 3 and all(rules[name] == 1 for name in OF_SERIES)
+    assert rules["prepare"] == 1 and rules["run"] == 3 and all(rules[name] == 1 for name in OF_SERIES)
 
 
 @pytest.fixture(scope="module")

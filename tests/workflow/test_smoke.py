@@ -42,8 +42,8 @@ def test_every_job_left_a_log_and_a_benchmark_and_no_scratch(smoke: Project) -> 
     study = load_study("smoke", root=smoke.folder)
     for variant in study.variants:
         for block in blocks(study):
-            assert (smoke.folder / f"benchmarks/smoke/train/{variant}.{block}.tsv").stat().st_size > 0
-            assert (smoke.folder / f"logs/smoke/train/{variant}.{block}.log").exists()
+            assert (smoke.folder / f"benchmarks/smoke/run/{variant}.{block}.tsv").stat().st_size > 0
+            assert (smoke.folder / f"logs/smoke/run/{variant}.{block}.log").exists()
             assert not (smoke.folder / paths.scratch_folder(study, variant, block)).exists()
     left = [path for path in smoke.folder.rglob("*.tmp*") if ".snakemake" not in path.parts]
     assert left == [], "temporary files are renamed or removed"
@@ -67,11 +67,11 @@ def test_a_report_of_partial_results_names_what_is_missing(project: Project) -> 
 def test_a_failed_job_shows_its_error_and_leaves_no_output(project: Project) -> None:
     manifest = next((project.folder / "resources").glob("*/features/image-*/values.bin"))
     manifest.write_bytes(manifest.read_bytes()[:-1])
-    done = project.snakemake("--cores", "1", "--forcerun", "train", "--", "results/smoke/fne/0-1/run.json")
+    done = project.snakemake("--cores", "1", "--forcerun", "run", "--", "results/smoke/fne/0-1/run.json")
     said = done.stdout + done.stderr
     assert done.returncode != 0
     assert "error: " in said and "values.bin" in said, "the job's own message is printed"
-    assert "error: train fne 0-1 failed; its log: logs/smoke/train/fne.0-1.log" in said
+    assert "error: run fne 0-1 failed; its log: logs/smoke/run/fne.0-1.log" in said
     assert "trained again: fne: forced" in said and "0/1 jobs · 0/2 training runs · stopped after" in said
     assert "Traceback" not in said
     assert not (project.folder / "results/smoke/fne/0-1/weights.safetensors").exists()

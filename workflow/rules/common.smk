@@ -49,7 +49,7 @@ STARTED = time.time()
 # is for training alone, which saves a checkpoint.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 DEVICES = ("auto", "cpu", "cuda")
-JOBS = ("stages", "run")
+JOBS = ("run", "stages")
 OPTIONS = ["device", "job", "processes", "nodes", "loaders", "extract_jobs", "shard", "replace"]
 TRAINED = paths.TRAINED
 TABLE_KINDS = ("html", "csv", "md", "tex")
@@ -152,8 +152,8 @@ def load_studies():
 # Of each study the components of variance that hold for it, or why there are none.
 ELSEWHERE = {}
 DEVICE = config.get("device", "auto")
-# How a run is made: by the rules train, rank, evaluate and calibrate (`stages`), or by one (`run`), which suits clusters.
-JOB = config.get("job", "stages")
+# How a run is made: by one rule, which imports and loads once (`run`), or by train, rank, evaluate and calibrate (`stages`).
+JOB = config.get("job", "run")
 # Which of several calls that share the study this is, as `2/4`: it makes the runs of every fourth variant, and no report.
 SHARD = config.get("shard")
 ON_GPU = {"gpu": 1} if DEVICE == "cuda" else {}

@@ -1,4 +1,4 @@
-# In place of train, rank, evaluate and calibrate (`--config job=run`): one job a run, which imports and loads once.
+# One job a run, which imports and loads once; `--config job=stages` has train, rank, evaluate and calibrate in its place.
 rule run:
     input:
         manifest=prepared,

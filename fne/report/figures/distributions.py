@@ -48,8 +48,9 @@ def chosen(study: StudyResults) -> Variant | None:
     order = sorted(study.variants, key=lambda variant: variant.id != study.method)
     for variant in order:
         result = populations(study, variant.id)
-        as_drawn = all(variant.config["negatives"].get(key, value) == value for key, value in AS_DRAWN.items())
-        if result is not None and result.prior is not None and result.fits and as_drawn:
+        if result is None or result.prior is None or not result.fits:
+            continue
+        if all(variant.config["negatives"].get(key, value) == value for key, value in AS_DRAWN.items()):
             return variant
     return None
 

@@ -64,6 +64,7 @@ class Picture:
             for path, kind in zip(paths, kinds, strict=True):
                 with atomic_path(path) as temporary:
                     self.drawing.savefig(temporary, format=kind, **_SAVED[kind])
+                self.drawing.set_layout_engine("none")  # laid out once, for the first
         return paths
 
     def _repr_html_(self) -> str:

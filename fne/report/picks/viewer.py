@@ -101,11 +101,12 @@ def gather(study: StudyResults, picks: pd.DataFrame, key: list[str], chosen: Cho
         rule: How they were chosen, behind "3 of ".
     """
     assert study.manifest is not None
-    groups = dict(iter(picks.groupby(key, sort=False)))
-    names = [variant.id for variant in study.variants if variant.id in set(picks["variant"])]
+    rows = picks.groupby(key, sort=False).indices
+    present = {*picks["variant"].unique()}
+    names = [variant.id for variant in study.variants if variant.id in present]
     book, anchors = Book.of(study.manifest, study.manifest.split("train"), budget), []
     for kind, name in chosen:
-        made = _anchor(book, kind, groups[name], names)
+        made = _anchor(book, kind, picks.iloc[rows[name]], names)
         if made is None:
             break
         anchors.append(made)

@@ -60,7 +60,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def local(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The run that all others are set against, made without Slurm."""
     project = Project.copy_of(ROOT, tmp_path_factory.mktemp("local") / "project")
-    done = project.snakemake("--cores", "2", *CONFIG, "job=run", "--", f"{RUN}metrics.test.json", timeout=1500)
+    done = project.snakemake("--cores", "2", *CONFIG, "--", f"{RUN}metrics.test.json", timeout=1500)
     assert done.returncode == 0, done.stdout + done.stderr
     return project
 
