@@ -52,7 +52,9 @@ class ImageEncoder(Encoder):
         """Pixels of one RGB picture as the encoder wants them: (3, H, W) float32. Safe to call from many threads."""
         if self.values is None:
             return self._processed(image)
-        return np.stack([v.take(plane, mode="clip") for v, plane in zip(self.values, self._fitted(image), strict=False)])
+        return np.stack(
+            [v.take(plane, mode="clip") for v, plane in zip(self.values, self._fitted(image), strict=False)]
+        )
 
     def _processed(self, image: Image.Image) -> np.ndarray:
         """The same by the processor itself, in 64-bit steps and many copies."""
