@@ -105,11 +105,8 @@ def test_a_batch_holds_texts_of_about_one_length(
     assert [places.tolist() for places in encoder.batches(tokens)] == [[0, 3, 6], [4, 2], [5, 7], [1]]
 
 
-CENTRE = {
-    "image_processor_type": "CLIPImageProcessor",
-    "do_center_crop": True,
-    "crop_size": {"height": 48, "width": 48},
-}
+SQUARE = {"height": 48, "width": 48}
+CENTRE = {"image_processor_type": "CLIPImageProcessor", "do_center_crop": True, "crop_size": SQUARE}
 PROCESSORS = [
     (True, {}),
     (True, {"resample": 3, "image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28]}),
