@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,8 @@ _TOKENIZING = threading.Lock()
 """Held by a thread while it tokenizes: a tokenizer's settings of truncation and padding are its own state."""
 PROBED = 2048
 """Tokens of the longest text that is tried when an encoder is loaded."""
+BATCH = {"cpu": 2048, "cuda": 32_768}
+"""Tokens of a batch, padding included: few keep a CPU's activations in its cache, a GPU wants many."""
 
 
 class TextEncoder(Encoder):
@@ -59,44 +62,57 @@ class TextEncoder(Encoder):
             **({"not_applied": left_out} if left_out else {}),
         }
 
-    def count(self, texts: Sequence[str]) -> tuple[list[int], list[int]]:
-        """Tokens of each text before truncation (special ones included), and how many of them are unknown words."""
-        lengths, unknown = [], []
-        for start in range(0, len(texts), 4096):
-            settings = {"truncation": False, "padding": False, "verbose": False, "return_attention_mask": False}
-            encoded = self.tokenizer(list(texts[start : start + 4096]), **settings)["input_ids"]
-            lengths += [len(ids) for ids in encoded]
-            unknown += [ids.count(self.tokenizer.unk_token_id) for ids in encoded]
-        return lengths, unknown
+    def tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], np.ndarray, np.ndarray]:
+        """Tokens of each text, special ones included, cut to ``max_length``.
+
+        Returns:
+            The tokens; and before the cut, how many there were and how many of them were unknown words, (B,) int32.
+        """
+        settings = {"padding": False, "verbose": False, "return_attention_mask": False}
+        with _TOKENIZING:
+            tokens = self.tokenizer(list(texts), truncation=False, **settings)["input_ids"]
+            lengths = np.fromiter(map(len, tokens), np.int32)
+            unknown = np.fromiter((each.count(self.tokenizer.unk_token_id) for each in tokens), np.int32)
+            for place in np.flatnonzero(lengths > self.max_length).tolist():
+                cut = self.tokenizer(texts[place], truncation=True, max_length=self.max_length, **settings)
+                tokens[place] = cut["input_ids"]
+        return tokens, lengths, unknown
+
+    def batches(self, tokens: Sequence[Sequence[int]]) -> Iterator[np.ndarray]:
+        """Places of texts of about one length, the shortest first: padded, each batch has few enough tokens."""
+        lengths = np.fromiter(map(len, tokens), np.int64)
+        order, start = np.argsort(lengths, kind="stable"), 0
+        if self.padding == "max_length":
+            lengths[:] = self.max_length
+        for end in range(1, len(order) + 1):
+            if end == len(order) or (end + 1 - start) * lengths[order[end]] > BATCH[self.device]:
+                yield order[start:end]
+                start = end
 
     def encode(self, texts: Sequence[str]) -> np.ndarray | list[np.ndarray]:
+        """Features of a batch of texts, each cut to ``max_length`` tokens, as of :meth:`encode_tokens`."""
+        return self.encode_tokens(self.tokenize(texts)[0])
+
+    def encode_tokens(self, tokens: Sequence[Sequence[int]]) -> np.ndarray | list[np.ndarray]:
         """Features of a batch of texts.
 
         Args:
-            texts: B texts; each is cut to ``max_length`` tokens.
+            tokens: Of B texts, from :meth:`tokenize`.
 
         Returns:
             (B, D) at the pooled level; at the token level B arrays (t_i, D) without padding; float32.
         """
         import torch
 
-        with _TOKENIZING:
-            batch = self.tokenizer(
-                list(texts),
-                truncation=True,
-                max_length=self.max_length,
-                padding=self.padding,
-                return_attention_mask=True,
-                return_tensors="pt",
-                verbose=False,
-            )
-        batch = batch.to(self.device)
-        mask = batch["attention_mask"]
+        lengths = np.fromiter(map(len, tokens), np.int64)
+        width = self.max_length if self.padding == "max_length" else lengths.max()
+        there = np.arange(width) < lengths[:, None]
+        ids = np.full(there.shape, self.tokenizer.pad_token_id)
+        ids[there] = np.fromiter(chain.from_iterable(tokens), np.int64)
         with torch.inference_mode():
-            found = self.features(self.model, batch["input_ids"], mask)
-            if self.tokens:
-                return [self._stored(row[kept]) for row, kept in zip(found, mask.bool(), strict=True)]
-            return self._stored(found)
+            mask = torch.from_numpy(there).to(self.device, torch.long)
+            made = self._stored(self.features(self.model, torch.from_numpy(ids).to(self.device), mask))
+        return [row[:length] for row, length in zip(made, lengths.tolist(), strict=True)] if self.tokens else made
 
     def features(self, model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Features (B, D), or (B, T, D) at the token level, of tokens (B, T) under a model of this kind."""
@@ -127,14 +143,13 @@ class TextEncoder(Encoder):
         numbers = range(0, len(self.tokenizer), max(1, len(self.tokenizer) // 16))
         texts = ["a", "two dogs", *(str(self.tokenizer.decode([number])) for number in numbers)]
         texts.append(" ".join(texts * min(self.max_length, PROBED)))
-        tokens = self.tokenizer(texts, truncation=True, max_length=self.max_length)["input_ids"]
-        different = list({tuple(ids): text for ids, text in zip(tokens, texts, strict=True) if ids}.values())
-        *short, long = different[:2] + [text for text in different[2:] if text is texts[-1]]
-        found = [*self.encode(short)] if short else []
+        *tokens, long = self.tokenize(texts)[0]
+        short = [ids for ids in dict.fromkeys(map(tuple, tokens)) if ids and ids != tuple(long)][:2]
+        made = [*self.encode_tokens(short)] if short else []
         try:
-            found += [*self.encode([long])]
+            made += [*self.encode_tokens([long])]
         except (IndexError, RuntimeError, ValueError) as error:
             problem = f"a text of so many tokens cannot be encoded ({str(error).strip().splitlines()[0]})"
             at: dict[str, Any] = {"file": self.where, "key": "encoders.text.max_length", "value": self.max_length}
             raise bad_input(problem, **at, allowed="fewer") from None
-        return [np.atleast_2d(one).mean(0) for one in found]
+        return [np.atleast_2d(one).mean(0) for one in made]

@@ -101,19 +101,18 @@ class StoreWriter:
         Raises:
             UserError: A feature is not finite (in the dtype of the store); the message names the row's id.
         """
-        rows = list(chunk) if self.tokens else [np.asarray(row)[None] for row in chunk]
-        if not rows:
+        if not len(chunk):
             return
         with np.errstate(over="ignore"):  # an overflow becomes inf, which is reported below with its row
-            block = np.concatenate(rows).astype(self.dtype)
-        lengths = [len(row) for row in rows]
+            block = (np.concatenate(chunk) if self.tokens else np.asarray(chunk)).astype(self.dtype)
+        lengths = [len(row) for row in chunk] if self.tokens else [1] * len(chunk)
         finite = np.isfinite(block).all(axis=1)
         if not finite.all():
             row = int(np.searchsorted(np.cumsum(lengths), int(np.argmin(finite)), side="right"))
             hint = "values beyond 65504 do not fit float16: set dtype to float32" if self.dtype.itemsize == 2 else None
             problem = "its feature is not finite (NaN or infinite)"
             raise bad_input(problem, file=self.out, key=self.name(self.done + row), hint=hint)
-        line = {"rows": len(rows), "bytes": block.nbytes, "dim": int(block.shape[1]),
+        line = {"rows": len(chunk), "bytes": block.nbytes, "dim": int(block.shape[1]),
                 "lengths": lengths if self.tokens else None}  # fmt: skip
         written: list[tuple[Any, Any]] = [(self.values, block.tobytes()), (self.journal, json.dumps(line) + "\n")]
         for handle, content in written:  # what a line of the journal names is on disk before it

@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import os
 import platform
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 IMAGE_CHUNK, TEXT_CHUNK = 256, 4096
 """Different items of a chunk at the pooled level (a quarter of them at the level of tokens): what a kill can cost."""
-TEXT_BATCH = 64
-"""Captions per batch; sorted by length within a chunk, so that hardly any of a batch is padding."""
 TRUNCATED = 5
 """Captions longer than the encoder takes that a manifest names."""
 _PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pillow")
@@ -86,8 +85,9 @@ def run(
     own = first[low:high]
     if modality == "image":
         for _, files in _cells(manifest, modality, own, size):
-            for path in (manifest.root / file for file in files):
-                if not path.is_file():
+            for file in files:
+                if not os.path.isfile(os.path.join(manifest.root, file)):  # a Path takes five times as long
+                    path = manifest.root / file
                     raise bad_input("image is missing", file=path, hint=say_nearest(path, cutoff=1.0))
 
     import torch
@@ -114,19 +114,22 @@ def run(
     if isinstance(model, ImageEncoder):
         encode = functools.partial(_images, model, manifest.root, one_at_a_time)
     else:
-        lengths, unknown = _count(model, manifest, own)
+        counts = np.zeros((2, len(own)), np.int32)
+        tokenize = functools.partial(_tokenized, model, counts, size, _name_of(manifest, modality, own))
+        encode = functools.partial(_texts, model, tokenize, one_at_a_time)
         rows = np.flatnonzero((source >= low) & (source < high))
-        extra["captions"] = _summary(lengths, unknown, source[rows] - low, rows, model.max_length)
-        encode = functools.partial(_texts, model, lengths, size, one_at_a_time)
+        items = source[rows] - low
     if shard:
         header, first, source = {**header, "part": [low, high]}, np.arange(high - low), np.arange(high - low)
-    else:
-        extra = _named(extra, manifest)
     name = _name_of(manifest, modality, own if shard else None)
     with writing(out, header, len(source), name) as writer:
-        cells = _cells(manifest, modality, own, size, _begun(writer, first, size))
-        _fill(writer, _made(encode, cells, threads), first, source, size)
-        writer.finish(extra)
+        begin = _begun(writer, first, size)
+        _fill(writer, _made(encode, _cells(manifest, modality, own, size, begin), threads), first, source, size)
+        if not isinstance(model, ImageEncoder):
+            for cell in islice(_cells(manifest, modality, own, size), begin):
+                tokenize(*cell)  # what an earlier attempt made is counted now
+            extra["captions"] = _summary(counts, items, rows, model.max_length)
+        writer.finish(extra if shard else _named(extra, manifest))
 
 
 def join(manifest_folder: Path, encoder: Mapping[str, Any], modality: str, out: Path, parts: int) -> None:
@@ -320,38 +323,37 @@ def _images(
 
 
 def _texts(
-    model: TextEncoder, lengths: np.ndarray, size: int, device: contextlib.AbstractContextManager[object],
-    chunk: int, texts: list[str],
+    model: TextEncoder, tokenize: Callable[[int, list[str]], list[list[int]]],
+    device: contextlib.AbstractContextManager[object], chunk: int, texts: list[str],
 ) -> Iterator[Made]:  # fmt: skip
     """Features of a chunk of different captions, made in batches of about one length."""
-    order, made = np.argsort(lengths[chunk * size :][: len(texts)], kind="stable").tolist(), dict[int, np.ndarray]()
-    for start in range(0, len(order), TEXT_BATCH):
-        places = order[start : start + TEXT_BATCH]
+    tokens, made = tokenize(chunk, texts), [np.empty(0)] * len(texts)
+    for places in model.batches(tokens):
         with device:
-            made.update(zip(places, model.encode([texts[place] for place in places]), strict=True))
+            batch = model.encode_tokens([tokens[place] for place in places])
+        for place, row in zip(places, batch, strict=True):
+            made[place] = row
         yield []
-    yield [made[place] for place in range(len(texts))]
+    yield made
 
 
-def _count(model: TextEncoder, manifest: Manifest, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens of each of some captions, before truncation, and how many of them are unknown words, int32."""
-    lengths, unknown = np.zeros(len(rows), np.int32), np.zeros(len(rows), np.int32)
-    for chunk, texts in _cells(manifest, "text", rows, TEXT_CHUNK):
-        part = slice(chunk * TEXT_CHUNK, chunk * TEXT_CHUNK + len(texts))
-        lengths[part], unknown[part] = model.count(texts)
-        if not lengths[part].all():
-            place = int(np.argmin(lengths[part]))
-            key = _name_of(manifest, "text", rows)(part.start + place)
-            raise bad_input(
-                "the tokenizer finds no word in this caption", file=model.where, key=key, value=texts[place]
-            )
-    return lengths, unknown
+def _tokenized(
+    model: TextEncoder, counts: np.ndarray, size: int, name: Callable[[int], str], chunk: int, texts: list[str]
+) -> list[list[int]]:
+    """Tokens of a chunk of captions; how many there are before truncation, and of unknown words, is put into counts."""
+    part = slice(chunk * size, chunk * size + len(texts))
+    tokens, lengths, unknown = model.tokenize(texts)
+    counts[:, part] = lengths, unknown
+    if not all(tokens):
+        place = tokens.index([])
+        raise bad_input("the tokenizer finds no word in this caption", file=model.where, key=name(part.start + place),
+                        value=texts[place])  # fmt: skip
+    return tokens
 
 
-def _summary(
-    lengths: np.ndarray, unknown: np.ndarray, items: np.ndarray, rows: np.ndarray, longest: int
-) -> dict[str, Any]:
+def _summary(counts: np.ndarray, items: np.ndarray, rows: np.ndarray, longest: int) -> dict[str, Any]:
     """Figures about captions: ``items`` (n,) of the rows (n,) that hold one of them."""
+    lengths, unknown = counts
     cut = rows[(lengths > longest)[items]]
     return {
         "different": len(lengths),

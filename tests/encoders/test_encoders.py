@@ -15,6 +15,7 @@ import torch
 import transformers
 from PIL import Image
 
+from fne.encoders import text_encoder
 from fne.encoders.checkpoints import check_sides, find
 from fne.encoders.encoders import load
 from fne.encoders.families import claim
@@ -90,7 +91,45 @@ def test_text_poolings_do_not_see_padding(checkpoint: Callable[..., Path]) -> No
 def test_texts_are_cut_at_max_length(checkpoint: Callable[..., Path]) -> None:
     encoder = load(section(checkpoint("bert"), max_length=6, level="tokens"), "text")
     assert [len(tokens) for tokens in encoder.encode(TEXTS)] == [5, 6, 4]
-    assert encoder.count([*TEXTS, "a zebra"]) == ([5, 18, 4, 4], [0, 0, 0, 1])
+    tokens, lengths, unknown = encoder.tokenize([*TEXTS, "a zebra"])
+    assert (lengths.tolist(), unknown.tolist()) == ([5, 18, 4, 4], [0, 0, 0, 1])
+    assert tokens == encoder.tokenizer([*TEXTS, "a zebra"], truncation=True, max_length=6)["input_ids"]
+
+
+def test_a_batch_holds_texts_of_about_one_length(
+    checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(text_encoder.BATCH, "cpu", 12)
+    encoder = load(section(checkpoint("bert")), "text")
+    tokens = [[1] * length for length in (3, 20, 5, 3, 4, 6, 3, 6)]
+    assert [places.tolist() for places in encoder.batches(tokens)] == [[0, 3, 6], [4, 2], [5, 7], [1]]
+
+
+SQUARE = {"height": 48, "width": 48}
+CENTRE = {"image_processor_type": "CLIPImageProcessor", "do_center_crop": True, "crop_size": SQUARE}
+PROCESSORS = [
+    (True, {}),
+    (True, {"resample": 3, "image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28]}),
+    (True, {**CENTRE, "size": {"shortest_edge": 48}}),
+    (True, {**CENTRE, "do_resize": False}),
+    (True, {"do_rescale": False}),
+    (False, {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 48}, "crop_pct": 0.9}),
+]
+
+
+@pytest.mark.parametrize(("plain", "settings"), PROCESSORS)
+def test_pixels_are_those_of_the_processor(
+    checkpoint: Callable[..., Path], tmp_path: Path, plain: bool, settings: dict[str, Any]
+) -> None:
+    file = "preprocessor_config.json"
+    own = json.loads((checkpoint("vit") / file).read_text())
+    encoder = load(section(rewritten(checkpoint("vit"), tmp_path / "vit", file, own | settings)), "image")
+    assert (encoder.values is not None) == plain
+    draw = np.random.default_rng(1)
+    for shape in ((48, 48), (31, 97), (300, 211), (1, 7)):
+        image = Image.fromarray(draw.integers(0, 256, (*shape, 3), np.uint8))
+        expected = encoder.processor(images=image, return_tensors="np")["pixel_values"][0]
+        np.testing.assert_array_equal(encoder.prepare(image), expected.astype(np.float32))
 
 
 def test_the_record_names_weights_and_configuration(checkpoint: Callable[..., Path], tmp_path: Path) -> None:

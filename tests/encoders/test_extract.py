@@ -19,8 +19,10 @@ from fne.data.items import Item
 from fne.data.manifest import Manifest
 from fne.data.truth import Truth
 from fne.data.writing import staging, write_prepared
+from fne.encoders import text_encoder
 from fne.encoders.encoders import load
 from fne.encoders.store import Features, partial_folder
+from fne.encoders.text_encoder import TextEncoder
 from fne.steps import extract
 from fne.utils.errors import UserError
 from tests.encoders.conftest import section
@@ -88,22 +90,22 @@ def test_text_rows_are_the_features_of_their_own_captions(
     small: Manifest, checkpoint: Callable[..., Path], tmp_path: Path, level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(extract, "TEXT_CHUNK", 2)  # the repeated caption of row 5 was made in an earlier chunk
-    monkeypatch.setattr(extract, "TEXT_BATCH", 2)
+    monkeypatch.setitem(text_encoder.BATCH, "cpu", 12)
     folder = checkpoint("bert")
-    calls: list[str] = []
+    calls: list[tuple[int, ...]] = []
     settings = section(folder, level=level, max_length=6)
     plain = load(settings, "text")
-    kind = type(plain)
-    made = kind.encode
+    made = TextEncoder.encode_tokens
 
-    def watched(self: Any, texts: list[str]) -> Any:
-        calls.extend(texts)
-        return made(self, texts)
+    def watched(self: Any, tokens: list[list[int]]) -> Any:
+        calls.extend(map(tuple, tokens))
+        return made(self, tokens)
 
-    monkeypatch.setattr(kind, "encode", watched)
+    monkeypatch.setattr(TextEncoder, "encode_tokens", watched)
     extract.run(small.folder, settings, "text", tmp_path / "s", 1)
     monkeypatch.undo()
-    assert sorted(calls[3:]) == sorted(set(MIXED))  # a probe of three, then each different caption once
+    expected = map(tuple, plain.tokenize([*dict.fromkeys(MIXED)])[0])
+    assert sorted(calls[3:]) == sorted(expected)  # a probe of three, then each different caption once
     features = Features.open(tmp_path / "s", small.fingerprint("text"), modality="text", encoder=settings)
     for row, text in enumerate(MIXED):
         alone = plain.encode([text])[0]
@@ -127,8 +129,8 @@ def test_features_do_not_depend_on_the_company_in_a_batch(
 ) -> None:
     settings = section(checkpoint("bert"), max_length=40)
     made = []
-    for batch, chunk in ((64, 2048), (7, 30), (1, 11)):
-        monkeypatch.setattr(extract, "TEXT_BATCH", batch)
+    for batch, chunk in ((2048, 2048), (100, 30), (1, 11)):
+        monkeypatch.setitem(text_encoder.BATCH, "cpu", batch)
         monkeypatch.setattr(extract, "TEXT_CHUNK", chunk)
         extract.run(prepared, settings, "text", tmp_path / str(batch), 1)
         made.append(Features.open(tmp_path / str(batch)).rows(slice(None)))
