@@ -38,20 +38,34 @@ class Guide:
         if weights is not None:
             self.model.load_state_dict(weights, strict=True)
         self.image, self.text = learner.embed_split(train, self.model)
+        self._held: dict[int, tuple[Tensor, Tensor]] = {}
 
     def similarities(self, direction: int, batch: Batch, candidates: Candidates) -> Tensor:
         """(R, B, C) cosine of anchors and candidates; -1 where a candidate is no pair of the split."""
-        sides = ((self.image, batch.image_row), (self.text, candidates.caption_row))
+        anchors, others = (self.image, batch.image_row), (self.text, candidates.caption_row)
         if direction == 1:
-            sides = ((self.text, batch.caption_row), (self.image, candidates.image_row))
-        anchors, others = (_rows(embeddings, rows) for embeddings, rows in sides)
-        absent = (sides[1][1] < 0).unsqueeze(-2)
-        return (anchors @ others.transpose(-1, -2)).masked_fill(absent, -1)
+            anchors, others = (self.text, batch.caption_row), (self.image, candidates.image_row)
+        result = _rows(*anchors) @ self._block(direction, *others).transpose(-1, -2)
+        absent = others[1] < 0
+        return result if absent.is_cpu and not absent.any() else result.masked_fill(absent.unsqueeze(-2), -1)
+
+    def _block(self, direction: int, embeddings: Tensor, rows: Tensor) -> Tensor:
+        """(R, C, D) as :func:`_rows`; on a CPU only those are read that are other ones than in the step before."""
+        rows = rows.clamp(min=0)
+        before, block = self._held.get(direction, (rows[:, :0], embeddings))
+        if not rows.is_cpu or before.shape != rows.shape:
+            block = _rows(embeddings, rows)
+        else:
+            replicate, place = (before != rows).nonzero(as_tuple=True)
+            block[replicate, place] = embeddings[replicate, rows[replicate, place]]
+        self._held[direction] = rows, block
+        return block
 
 
 def _rows(embeddings: Tensor, rows: Tensor) -> Tensor:
-    """(R, K, D): the embeddings (R, N, D) at rows (R, K); any where a row is negative."""
-    return embeddings.gather(1, rows.clamp(min=0).unsqueeze(-1).expand(-1, -1, embeddings.shape[-1]))
+    """(R, K, D): the embeddings (R, N, D) at rows (R, K)."""
+    first = torch.arange(len(rows), device=rows.device).unsqueeze(-1) * embeddings.shape[1]
+    return embeddings.flatten(0, 1).index_select(0, (rows + first).flatten()).unflatten(0, rows.shape)
 
 
 @dataclass(frozen=True)

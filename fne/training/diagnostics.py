@@ -165,7 +165,7 @@ class Diagnostics:
             added["ess"] = weights.sum(dim=-1).square() / squares.clamp(min=1e-30)
         if selection.overridden is not None:
             allowed = excluded.shape[-1] - count(excluded)
-            added["override"] = count(selection.overridden.greater(excluded)) / allowed.clamp(min=1)
+            added["override"] = count(selection.overridden & ~excluded) / allowed.clamp(min=1)
         self.add(direction, {name: value.unsqueeze(0) for name, value in added.items()})
 
     def row(self, replicate: int, *, truth: bool, posterior: bool) -> dict[str, float | None]:

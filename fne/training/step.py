@@ -25,6 +25,10 @@ from fne.training.distributed import World
 from fne.utils.errors import bad_input
 from fne.utils.fields import CHOOSERS
 
+WATCHED = 150_000
+"""Pairs of anchor and candidate that a watched step looks at, of each replicate and direction: the first anchors of the
+batch, at least one; it would else cost twice what the others do. All of 128 anchors with up to 1,171 candidates."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -57,6 +61,11 @@ class Rule:
         return type(self.strategy).observe is not Strategy.observe
 
     @property
+    def selects_again(self) -> bool:
+        """Whether a selection for some anchors more, which is looked at, changes nothing."""
+        return self.strategy.per_anchor and not self.strategy.needs and self.oracle == "none"
+
+    @property
     def per_anchor(self) -> bool:
         """Whether each of several processes may select for its own anchors alone."""
         return self.strategy.per_anchor and self.loss.per_anchor and self.oracle != "relabel"
@@ -69,7 +78,7 @@ class Moment:
     Args:
         step: The global step, for the age of queue picks.
         main: Whether the main phase has begun (only then histograms count).
-        watch: Whether to look at all candidates' weights too, which costs a few passes over (R, B, C).
+        watch: Whether to look at all candidates' weights too, of the first anchors as far as :data:`WATCHED` goes.
         keep: Whether to return the picks.
     """
 
@@ -145,11 +154,12 @@ class Step:
         if moment.main and rule.observes:
             with torch.no_grad():
                 rule.strategy.observe(image @ context.text.transpose(-1, -2), same_image(rows, rows))
-        rule.strategy.watched = moment.watch or moment.keep
+        few = image.shape[1] * context.candidates.image.shape[1] <= WATCHED
+        rule.strategy.watched = moment.keep or (moment.watch and (few or not rule.selects_again))
         world = self.world if rule.per_anchor and not moment.watch else World()
         if world.size > 1:
             context = context.part(world.share(image.shape[1]))
-        fused = rule.fused and not rule.strategy.watched
+        fused = rule.fused and not moment.watch and not moment.keep
         with torch.no_grad():
             excluded = None if fused else exclude(context, rule.own_pair_only)
         total, kept = torch.zeros(image.shape[0], device=image.device), []
@@ -162,6 +172,8 @@ class Step:
             per_anchor, shares = self.compute_loss(rule.loss, choice, context)
             total = total + per_anchor.sum(dim=-1)
             picks = self.record(rule.loss, choice, per_anchor, shares, context, moment, world)
+            if moment.watch:
+                self._watch(rule, choice, context, moment.main)
             if moment.keep:
                 columns = self._columns(picks, choice.selection, moment.step)
                 kept.append(dict(zip(columns, world.gather_anchors(columns.values()), strict=True)))
@@ -241,8 +253,6 @@ class Step:
             losses = tuple(itertools.islice(whole, 3))
             of_all = Picks(direction, next(whole), next(whole), (next(whole), next(whole)), *whole)
         self.diagnostics.add_step(of_all, losses, moment.step, histogram=moment.main)
-        if moment.watch:
-            self._watch(choice, context, moment.main)
         return picks
 
     def _picks(self, loss: Loss, choice: Choice, shares: Tensor | None, context: Context) -> Picks:
@@ -260,15 +270,27 @@ class Step:
         entered = None if entered is None else entered.gather(-1, index)
         return Picks(choice.direction, index, picked, rows, similarity, choice.positive, entered)
 
-    def _watch(self, choice: Choice, context: Context, main: bool) -> None:
-        direction, excluded, add = choice.direction, choice.excluded, self.diagnostics.add_histogram
-        assert excluded is not None  # no kernel selects in a step that is watched
-        self.diagnostics.add_weights(direction, choice.selection, excluded)
+    @torch.no_grad()
+    def _watch(self, rule: Rule, choice: Choice, context: Context, main: bool) -> None:
+        assert choice.excluded is not None  # no kernel selects in a step that is watched
+        direction, selection, strategy = choice.direction, choice.selection, rule.strategy
+        _, anchors, count = choice.similarities.shape
+        first = slice(0, min(anchors, max(1, WATCHED // count)))
+        given = [part[:, first] for part in (choice.similarities, choice.excluded, choice.positive)]
+        similarities, excluded, _ = given
+        if first.stop < anchors:
+            context = context.part(first)
+            selection = Selection(*(None if part is None else part[:, first] for part in vars(selection).values()))
+            if not strategy.watched:
+                strategy.watched = True
+                selection = strategy.select(*given, context.batch.uniform[:, direction])
+                strategy.watched = False
+        self.diagnostics.add_weights(direction, selection, excluded)
         if main and self.split.truth is not None:
             allowed = ~excluded
-            add("candidates", direction, choice.similarities, allowed)
-            known = self._known(context, direction).logical_and_(allowed)
-            add("candidate_false_negatives", direction, choice.similarities, known)
+            self.diagnostics.add_histogram("candidates", direction, similarities, allowed)
+            known = self._known(context, direction) & allowed
+            self.diagnostics.add_histogram("candidate_false_negatives", direction, similarities, known)
 
     def _known(self, context: Context, direction: int) -> Tensor:
         """(R, B, C) bool: pairs of anchor and candidate that are known to be relevant."""
