@@ -226,21 +226,25 @@ def heads(device: torch.device) -> list[str]:
         splits = corpus(size, 20_000 if cuda else 400), corpus(size, 50, seed=1)
         train, val = (moved(split, device) for split in splits)
         floor = milliseconds(Floor(size, device).step, device)
-        for variant in VARIANTS[:3] if cuda else VARIANTS[:1]:
-            times = [step_time(variant, size, train, val, seeds, device) for seeds in ([0], list(range(10)))]
+        kernels = [("fne", "triton"), ("hardest_buffer", "triton")]
+        rules = [(variant, "torch") for variant in VARIANTS[:3]] + kernels if cuda else [("fne", "torch")]
+        for variant, kernel in rules:
+            config = config_of(variant, size)
+            config["negatives"] |= {"kernel": kernel}
+            times = [step_time(config, train, val, seeds, device) for seeds in ([0], list(range(10)))]
             cells = [f"{1000 / ms:.0f}" if cuda else "not measured" for ms in times]
             ratio = f"{times[0] / floor:.2f}" if cuda else "not measured"
-            rows.append([name, variant, *cells, ratio])
+            rows.append([name, variant, kernel, *cells, ratio])
     return [
-        *table("size, rule, steps/s of 1 replicate, steps/s of 10 replicates, one against the floor", rows),
+        *table("size, rule, kernel, steps/s of 1 replicate, steps/s of 10 replicates, one against the floor", rows),
         "",
         *(fused_kernel(device, SIZES[name])[0] + "\n" for name in ("queue", "long")),
     ]
 
 
-def step_time(variant: str, size: Size, train: Split, val: Split, seeds: list[int], device: torch.device) -> float:
+def step_time(config: dict[str, Any], train: Split, val: Split, seeds: list[int], device: torch.device) -> float:
     """Milliseconds of a step of the engine, over a hundred, after twenty that do not count."""
-    engine = Engine(config_of(variant, size), seeds, train, val, device)
+    engine = Engine(config, seeds, train, val, device)
     first, last = (20, 120) if device.type == "cuda" else (1, 3)
     marks: list[float] = []
 
