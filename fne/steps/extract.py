@@ -2,7 +2,8 @@
 
 The unit of work is a chunk of different items (images, or captions where they first occur). What a chunk gives depends
 on nothing but its items: not on who computes it, thread, job or an attempt that was killed. So the bytes of a store are
-the same however the work was divided. A *part* is a store of the items of some chunks, made by a job of its own.
+the same however the work was divided. (The last bits of float32 may depend on the batch, which is part of a chunk.)
+A *part* is a store of the items of some chunks, made by a job of its own.
 """
 
 from __future__ import annotations
