@@ -126,6 +126,31 @@ def measure(manifest: Manifest, folder: Path, modality: str, rounds: int, thread
     return tuple(np.median(seconds, axis=0))
 
 
+def compare(folder: Path, items: int, rounds: int, threads: int) -> Iterator[tuple[str, float, float]]:
+    """What was encoded, and milliseconds of CPU per item of the bare loop and of extraction.
+
+    Args:
+        folder: Where images and features go.
+        items: Images, or captions, of the tiny encoders; an eighth of the others.
+        rounds: Of which medians are taken.
+        threads: Of extraction.
+    """
+    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+    image, text = checkpoints(folder / "encoders")
+    small = corpus(folder / "small", items, (8, 8), (48, 48), "png")
+    large = corpus(folder / "large", max(3, items // 8), (5, 40), (500, 376), "jpg")
+    for label, manifest, checkpoint, modality in (
+        ("images of 48 pixels, the shipped encoder", small, SHIPPED / "image", "image"),
+        ("JPEG of 500 x 376, a small ViT of 224 pixels", large, image, "image"),
+        ("captions of 8 words, the shipped encoder", small, SHIPPED / "text", "text"),
+        ("captions of 5 to 40 words, a BERT of MiniLM's size", large, text, "text"),
+    ):
+        bare, own = measure(manifest, checkpoint, modality, rounds, threads)
+        count = len(manifest.column("id"))
+        yield label, 1000 * bare / count, 1000 * own / count
+
+
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -135,23 +160,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    transformers.logging.disable_progress_bar()
-    transformers.logging.set_verbosity_error()
-    image, text = checkpoints(given.folder / "encoders")
-    few = max(3, given.items // 8)
-    small = corpus(given.folder / "small", given.items, (8, 8), (48, 48), "png")
-    large = corpus(given.folder / "large", few, (5, 40), (500, 376), "jpg")
     print(f"{cpu_model()}, {given.threads} threads, torch {torch.__version__}, transformers {transformers.__version__}")
-    for label, manifest, folder, modality in (
-        ("images of 48 pixels, the shipped encoder", small, SHIPPED / "image", "image"),
-        ("JPEG of 500 x 376, a small ViT of 224 pixels", large, image, "image"),
-        ("captions of 8 words, the shipped encoder", small, SHIPPED / "text", "text"),
-        ("captions of 5 to 40 words, a BERT of MiniLM's size", large, text, "text"),
-    ):
-        bare, own = measure(manifest, folder, modality, given.rounds, given.threads)
-        count = len(manifest.column("id"))
-        print(f"  {label:52} bare {1000 * bare / count:7.3f} ms  fne {1000 * own / count:7.3f} ms  "
-              f"{own / bare:5.2f} x bare", flush=True)  # fmt: skip
+    for label, bare, own in compare(given.folder, given.items, given.rounds, given.threads):
+        print(f"  {label:52} bare {bare:7.3f} ms  fne {own:7.3f} ms  {own / bare:5.2f} x bare", flush=True)
 
 
 if __name__ == "__main__":

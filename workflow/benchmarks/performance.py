@@ -9,7 +9,10 @@ does. ``--tiny`` runs every part at sizes that mean nothing, to see that it stil
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import math
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from dense_floor import DenseFloor
+from extraction import compare
 from floor import SIZES, Floor, Size
 from peers import PLAIN, Peer, metric_learning
 from step import VARIANTS, config_of, corpus, engine_turns, measure, turns_of
@@ -56,6 +60,7 @@ def main() -> None:
         lambda: replicates(sizes, steps),
         lambda: growth((32, 64) if given.tiny else GROWTH, steps),
         lambda: ranking(*((20, 5) if given.tiny else (1000, 5))),
+        lambda: extracting(16 if given.tiny else 4000),
     ):
         record += ["", *part()]
         print("\n".join(record[-40:]), flush=True)
@@ -181,6 +186,18 @@ def ranking(images: int, each: int) -> list[str]:
     return [
         f"## Ranking\n\n{images:,} images, {images * each:,} captions, both directions, exact with ties: {a:.0f} ms; "
         f"an argsort for every query, in float32 and without ties, as VSE++ does: {b:.0f} ms ({a / b:.2f})."
+    ]
+
+
+def extracting(items: int) -> list[str]:
+    """Features of images and captions, against a bare loop over the same encoder."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+        rows = [[label, f"{bare:.2f}", f"{own:.2f}", f"{own / bare:.2f}"]
+                for label, bare, own in compare(Path(folder), items, 3, 1)]  # fmt: skip
+    return [
+        "## Extraction\n\nCPU time of an item in `fne extract` (checks, digests and what a kill cannot undo included) "
+        "against a loop of transformers alone, on one thread (`workflow/benchmarks/extraction.py`).\n",
+        *table("encoded | ms of the bare loop | ms here | ratio", rows),
     ]
 
 
