@@ -49,7 +49,9 @@ class Dense(Loss):
         """The losses (..., B) of a call and their :meth:`shares`, where the similarities (..., B, C) are known."""
         index = selection.positive_index
         losses, pushes, pulls = self._differentiated(similarities, positive_of(similarities, index), selection, context)
-        return _Products.apply(anchors, candidates, losses, pushes, pulls, index), self.pushing(pushes, selection)
+        if index is None:
+            index = torch.arange(anchors.shape[-2], device=anchors.device).expand_as(losses)
+        return _Products.apply(losses, index, anchors, candidates, pushes, pulls), self.pushing(pushes, selection)
 
     def at_collapse(self, selection: Selection, **context: Any) -> Tensor:
         """The loss itself where every cosine is 1."""
@@ -88,37 +90,28 @@ class Dense(Loss):
 class _Products(Function):
     """Losses (..., B) whose gradients with respect to the similarities are known; backward: two products.
 
-    ``pushes`` (..., B, C) is that of all negatives, ``pulls`` (..., B) that of the positives, candidates ``index``.
+    Takes losses, the index of the positives (..., B), anchors, candidates, and the gradients: ``pushes`` (..., B, C) of
+    the negatives, ``pulls`` (..., B) of the positives.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        anchors: Tensor,
-        candidates: Tensor,
-        losses: Tensor,
-        pushes: Tensor,
-        pulls: Tensor,
-        index: Tensor | None,
-    ) -> Tensor:
-        if index is None:
-            index = torch.arange(anchors.shape[-2], device=anchors.device).expand(losses.shape)
-        ctx.save_for_backward(anchors, *(part.to(anchors.dtype) for part in (candidates, pushes, pulls)), index)
+    def forward(ctx: Any, losses: Tensor, index: Tensor, anchors: Tensor, *others: Tensor) -> Tensor:
+        ctx.save_for_backward(index, anchors, *(part.to(anchors.dtype) for part in others))
         return losses.view_as(losses)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        anchors, candidates, pushes, pulls, index = ctx.saved_tensors
+        index, anchors, candidates, pushes, pulls = ctx.saved_tensors
         factor, pulls = upstream.unsqueeze(-1).to(anchors.dtype), pulls.unsqueeze(-1)
         to_anchors = to_candidates = None
-        if ctx.needs_input_grad[0]:
+        if ctx.needs_input_grad[2]:
             to_anchors = factor * (pushes @ candidates + pulls * pick(candidates, index))
-        if ctx.needs_input_grad[1]:
+        if ctx.needs_input_grad[3]:
             weighed = factor * anchors
             to_candidates = pushes.transpose(-1, -2) @ weighed
             to_candidates.scatter_add_(-2, index.unsqueeze(-1).expand_as(anchors), pulls * weighed)
-        return to_anchors, to_candidates, upstream, None, None, None
+        return upstream, None, to_anchors, to_candidates, None, None
 
 
 class _LogSum(Function):
