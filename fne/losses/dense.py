@@ -41,7 +41,10 @@ class Dense(Loss):
     def __call__(self, anchors: Tensor, candidates: Tensor, selection: Selection, **context: Any) -> Tensor:
         with torch.no_grad():
             similarities = anchors @ candidates.transpose(-1, -2)
-        return self.with_shares(anchors, candidates, similarities, selection, **context)[0]
+        if torch.is_grad_enabled():
+            return self.with_shares(anchors, candidates, similarities, selection, **context)[0]
+        positive = positive_of(similarities, selection.positive_index)
+        return self._losses(_precise(similarities), _precise(positive), selection, context)
 
     def with_shares(
         self, anchors: Tensor, candidates: Tensor, similarities: Tensor, selection: Selection, **context: Any
@@ -55,9 +58,8 @@ class Dense(Loss):
 
     def at_collapse(self, selection: Selection, **context: Any) -> Tensor:
         """The loss itself where every cosine is 1."""
-        weights, some = _weights(selection)
-        ones = torch.ones_like(weights)
-        return torch.where(some, self.of(ones, ones[..., 0], weights, **self.parts(selection, context)), 0)
+        ones = torch.ones_like(_precise(selection.weights))  # type: ignore[arg-type]  # of a dense selection
+        return self._losses(ones, ones[..., 0], selection, context)
 
     def shares(self, similarities: Tensor, positive: Tensor, selection: Selection, **context: Any) -> Tensor:
         """``[d loss / d s_ij]_+``: a negative that the loss pulls closer has no share in what pushes away."""
@@ -71,6 +73,10 @@ class Dense(Loss):
         """The shares (..., B, C) where the gradient of the losses with respect to the negatives is known."""
         return gradient.clamp(min=0)
 
+    def _losses(self, similarities: Tensor, positive: Tensor, selection: Selection, context: dict[str, Any]) -> Tensor:
+        weights, some = _weights(selection)
+        return torch.where(some, self.of(similarities, positive, weights, **self.parts(selection, context)), 0)
+
     def _differentiated(
         self, similarities: Tensor, positive: Tensor, selection: Selection, context: dict[str, Any]
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -78,11 +84,10 @@ class Dense(Loss):
 
         The losses carry a gradient of their own where the loss has a temperature that is learned.
         """
-        weights, some = _weights(selection)
         learned = any(isinstance(part, Tensor) and part.requires_grad for part in vars(self).values())
         with torch.enable_grad():
             free, own = (_precise(part).detach().requires_grad_() for part in (similarities, positive))
-            losses = torch.where(some, self.of(free, own, weights, **self.parts(selection, context)), 0)
+            losses = self._losses(free, own, selection, context)
             pushes, pulls = torch.autograd.grad(losses.sum(), (free, own), retain_graph=learned, materialize_grads=True)
         return losses if learned else losses.detach(), pushes, pulls
 
