@@ -41,7 +41,10 @@ class Dense(Loss):
     def __call__(self, anchors: Tensor, candidates: Tensor, selection: Selection, **context: Any) -> Tensor:
         with torch.no_grad():
             similarities = anchors @ candidates.transpose(-1, -2)
-        return self.with_shares(anchors, candidates, similarities, selection, **context)[0]
+        if torch.is_grad_enabled():
+            return self.with_shares(anchors, candidates, similarities, selection, **context)[0]
+        positive = positive_of(similarities, selection.positive_index)
+        return self._losses(_precise(similarities), _precise(positive), selection, context)
 
     def with_shares(
         self, anchors: Tensor, candidates: Tensor, similarities: Tensor, selection: Selection, **context: Any
@@ -49,13 +52,14 @@ class Dense(Loss):
         """The losses (..., B) of a call and their :meth:`shares`, where the similarities (..., B, C) are known."""
         index = selection.positive_index
         losses, pushes, pulls = self._differentiated(similarities, positive_of(similarities, index), selection, context)
-        return _Products.apply(anchors, candidates, losses, pushes, pulls, index), self.pushing(pushes, selection)
+        if index is None:
+            index = torch.arange(anchors.shape[-2], device=anchors.device).expand_as(losses)
+        return _Products.apply(losses, index, anchors, candidates, pushes, pulls), self.pushing(pushes, selection)
 
     def at_collapse(self, selection: Selection, **context: Any) -> Tensor:
         """The loss itself where every cosine is 1."""
-        weights, some = _weights(selection)
-        ones = torch.ones_like(weights)
-        return torch.where(some, self.of(ones, ones[..., 0], weights, **self.parts(selection, context)), 0)
+        ones = torch.ones_like(_precise(selection.weights))  # type: ignore[arg-type]  # of a dense selection
+        return self._losses(ones, ones[..., 0], selection, context)
 
     def shares(self, similarities: Tensor, positive: Tensor, selection: Selection, **context: Any) -> Tensor:
         """``[d loss / d s_ij]_+``: a negative that the loss pulls closer has no share in what pushes away."""
@@ -69,6 +73,10 @@ class Dense(Loss):
         """The shares (..., B, C) where the gradient of the losses with respect to the negatives is known."""
         return gradient.clamp(min=0)
 
+    def _losses(self, similarities: Tensor, positive: Tensor, selection: Selection, context: dict[str, Any]) -> Tensor:
+        weights, some = _weights(selection)
+        return torch.where(some, self.of(similarities, positive, weights, **self.parts(selection, context)), 0)
+
     def _differentiated(
         self, similarities: Tensor, positive: Tensor, selection: Selection, context: dict[str, Any]
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -76,11 +84,10 @@ class Dense(Loss):
 
         The losses carry a gradient of their own where the loss has a temperature that is learned.
         """
-        weights, some = _weights(selection)
         learned = any(isinstance(part, Tensor) and part.requires_grad for part in vars(self).values())
         with torch.enable_grad():
             free, own = (_precise(part).detach().requires_grad_() for part in (similarities, positive))
-            losses = torch.where(some, self.of(free, own, weights, **self.parts(selection, context)), 0)
+            losses = self._losses(free, own, selection, context)
             pushes, pulls = torch.autograd.grad(losses.sum(), (free, own), retain_graph=learned, materialize_grads=True)
         return losses if learned else losses.detach(), pushes, pulls
 
@@ -88,37 +95,28 @@ class Dense(Loss):
 class _Products(Function):
     """Losses (..., B) whose gradients with respect to the similarities are known; backward: two products.
 
-    ``pushes`` (..., B, C) is that of all negatives, ``pulls`` (..., B) that of the positives, candidates ``index``.
+    Takes losses, the index of the positives (..., B), anchors, candidates, and the gradients: ``pushes`` (..., B, C) of
+    the negatives, ``pulls`` (..., B) of the positives.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        anchors: Tensor,
-        candidates: Tensor,
-        losses: Tensor,
-        pushes: Tensor,
-        pulls: Tensor,
-        index: Tensor | None,
-    ) -> Tensor:
-        if index is None:
-            index = torch.arange(anchors.shape[-2], device=anchors.device).expand(losses.shape)
-        ctx.save_for_backward(anchors, *(part.to(anchors.dtype) for part in (candidates, pushes, pulls)), index)
+    def forward(ctx: Any, losses: Tensor, index: Tensor, anchors: Tensor, *others: Tensor) -> Tensor:
+        ctx.save_for_backward(index, anchors, *(part.to(anchors.dtype) for part in others))
         return losses.view_as(losses)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        anchors, candidates, pushes, pulls, index = ctx.saved_tensors
+        index, anchors, candidates, pushes, pulls = ctx.saved_tensors
         factor, pulls = upstream.unsqueeze(-1).to(anchors.dtype), pulls.unsqueeze(-1)
         to_anchors = to_candidates = None
-        if ctx.needs_input_grad[0]:
+        if ctx.needs_input_grad[2]:
             to_anchors = factor * (pushes @ candidates + pulls * pick(candidates, index))
-        if ctx.needs_input_grad[1]:
+        if ctx.needs_input_grad[3]:
             weighed = factor * anchors
             to_candidates = pushes.transpose(-1, -2) @ weighed
             to_candidates.scatter_add_(-2, index.unsqueeze(-1).expand_as(anchors), pulls * weighed)
-        return to_anchors, to_candidates, upstream, None, None, None
+        return upstream, None, to_anchors, to_candidates, None, None
 
 
 class _LogSum(Function):

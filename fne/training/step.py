@@ -226,8 +226,8 @@ class Step:
     def compute_loss(self, loss: Loss, choice: Choice, context: Context) -> tuple[Tensor, Tensor | None]:
         """(R, B): the loss of each anchor, with gradient; and, where they are known by then, its shares (R, B, C)."""
         both, selection, of = context.embeddings(choice.direction), choice.selection, type(loss)
-        # A plug-in may have a call or shares of its own.
-        if isinstance(loss, Dense) and (of.__call__, of.shares) == (Dense.__call__, Dense.shares):
+        own = (of.__call__, of.shares) != (Dense.__call__, Dense.shares)  # as a plug-in may have
+        if isinstance(loss, Dense) and not own and torch.is_grad_enabled():
             return loss.with_shares(*both, choice.similarities, selection, **choice.for_loss)
         return loss(*both, selection, **choice.for_loss), None
 

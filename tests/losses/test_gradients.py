@@ -97,7 +97,10 @@ def test_gradients_equal_those_of_the_formula(name: str, relabelled: bool, learn
         high.append(temperature.double().requires_grad_())
         loss.temperature = low[-1]
     needed = {"teacher": teacher.float()} if loss.needs else {}
-    computed = gradients((factor * loss(low[0], low[1], selection, **needed)).sum(), low)
+    losses = loss(low[0], low[1], selection, **needed)
+    computed = gradients((factor * losses).sum(), low)
+    with torch.inference_mode():
+        assert torch.equal(loss(low[0], low[1], selection, **needed), losses)
 
     if learned:
         loss.temperature = high[-1]
