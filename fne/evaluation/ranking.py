@@ -266,7 +266,9 @@ def validation_recalls(
             own = scores[place, mine]
             best = torch.full_like(scores[:, 0], -torch.inf).scatter_reduce_(0, place, own, "amax")
             positives = torch.zeros_like(rows).scatter_add_(0, place, (own == best[place]).long())
-            parts["i2t"].append((*(_count(on, 1) for on in (scores > best[:, None], scores == best[:, None])), positives))
+            parts["i2t"].append(
+                (*(_count(on, 1) for on in (scores > best[:, None], scores == best[:, None])), positives)
+            )
         for columns in torch.arange(len(captions), device=image.device).split(max(1, VALIDATED // len(images))):
             scores = images @ captions[columns].T if whole is None else whole
             own = scores.gather(0, image[columns][None])[0]
