@@ -29,8 +29,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args([*words[1:2], "--help"] if words[:1] == ["help"] else words)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a letter shows a question mark
-    # Read once, when torch or numpy is first imported. Products of the verbs without --threads are small: a second thread
-    # would wait for the first most of the time, and take a core for that.
+    # Read once, when torch or numpy is first imported. Products of the verbs without --threads are small: a second
+    # thread would wait for the first most of the time, and take a core for that.
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(getattr(arguments, "threads", None) or 1)
     previous = _handle_signals()
     try:

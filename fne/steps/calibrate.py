@@ -161,9 +161,9 @@ def scored(
     maps: dict[str, list[Any]] = {"none": [lambda p: p] * 2}
     if known:
         probability, outcome = _counted(posterior, val, [sample for _, sample in known])
-        sides = [(side[order], outcome[order]) for side in _apart(probability) for order in [np.argsort(side)]]
+        ascending = [(side, np.argsort(side)) for side in _apart(probability)]
         for kind in recalibration.MAPS:
-            fits = [recalibration.fit(kind, *side) for side in sides]
+            fits = [recalibration.fit(kind, side[order], outcome[order]) for side, order in ascending]
             maps[kind] = [fits[0], fits[-1]]
     for source in dict.fromkeys(name for name, _ in samples):
         mine = [sample for name, sample in samples if name == source]
@@ -198,7 +198,7 @@ def _counted(
 
 def _apart(sides: np.ndarray) -> np.ndarray:
     """Both directions of probabilities (2, N); one where a posterior is one of the similarity alone, of any anchor."""
-    return sides[:1] if np.allclose(*sides, rtol=1e-4, atol=1e-7) else sides
+    return sides[:1] if np.allclose(sides[0], sides[1], rtol=1e-4, atol=1e-7) else sides
 
 
 def sampled(view: SplitView, truth: Truth) -> Iterator[tuple[str, Sample]]:

@@ -394,7 +394,8 @@ def _counters(run: Run, split: Split, pairs: np.ndarray) -> Counters:
     from fne.evaluation.similarities import count_blocks_in_blocks, of_lists, of_matrix, rank_blocks
 
     if run.kind == "embeddings":
-        return counters_of(*map(torch.from_numpy, embeddings_of(run)), pairs)
+        image, text = map(torch.from_numpy, embeddings_of(run))
+        return counters_of(image, text, pairs)
     n = (len(split.view.image_ids), len(split.view.caption_ids))
     result: dict[str, Any] = {}
     for direction, (n_queries, n_gallery) in (("i2t", n), ("t2i", n[::-1])):

@@ -195,7 +195,7 @@ def test_profiles_are_read_by_path(project: Project, profile: str) -> None:
     assert options["rerun-incomplete"] is True and options["resources"]["gpu"] in (0, 1)
     done = project.snakemake("smoke", "--profile", folder, "--dry-run", "--quiet", "host")
     assert done.returncode == 0, done.stderr
-    shows_commands = "fne train --study smoke --exactly --variant fne" in done.stdout + done.stderr
+    shows_commands = "fne job --study smoke --exactly --variant fne" in done.stdout + done.stderr
     assert shows_commands == (profile == "ci"), "a person sees one line of progress"
 
 

@@ -41,13 +41,13 @@ def test_others_are_refused_before_the_dag(project: Project) -> None:
 
 def test_what_was_kept_holds_until_it_is_replaced(project: Project) -> None:
     status, summary = dry(project, "seeds=0-3")
-    trained = re.findall(r"fne train --study smoke --set seeds=0-3 --exactly --variant (\w+) --block (\S+)", summary)
+    trained = re.findall(r"fne job --study smoke --set seeds=0-3 --exactly --variant (\w+) --block (\S+)", summary)
     assert status == 0 and sorted(trained) == [(name, "2-3") for name in ("fne", "hardest_in_batch", "infonce")]
     file = project.folder / paths.overrides("smoke")
     file.write_text(json.dumps({"schema": 1, "study": "smoke", "overrides": {"seeds": "0-3"}}))
     for options in ((), ("variants=hardest_in_batch,fne,infonce",)):
         status, summary = dry(project, *options)
-        assert status == 0 and len(set(re.findall(r"fne train .* --set seeds=0-3.* --block 2-3", summary))) == 3
+        assert status == 0 and len(set(re.findall(r"fne job .* --set seeds=0-3.* --block 2-3", summary))) == 3
         assert summary.count("note: study smoke: with seeds=0-3, as its results were made") == 1
     assert "Nothing to be done" in dry(project, "replace=true")[1]
     file.write_text("{")
