@@ -1,4 +1,4 @@
-"""What the CPU works out on a few candidates, or in numpy, is what the formulas give on all of them, to the last bit."""
+"""What the CPU works out on few candidates, or in numpy, is what the formulas give on all of them, to the last bit."""
 
 from __future__ import annotations
 
