@@ -39,7 +39,7 @@ PAIRS_TOGETHER = 1_000_000
 """Pairs of anchor and candidate, over all replicates, that one engine on a CPU compares in a step and direction. Five
 replicates of 128 anchors and 1,152 candidates take 0.60 of the time of five alone."""
 LEAST_TOGETHER = 512
-"""Width of the hidden layer below which seeds train apart on a CPU: batched products of smaller heads may round otherwise
+"""Width of the hidden layer below which seeds train apart on a CPU: batched products of smaller heads round otherwise
 than one alone. From here on weights were the same to the last bit, batch 32 to 128, embeddings of 32 to 256."""
 CHECKPOINT_SHARE = 50
 """A checkpoint that takes a second to write waits for the next one 50: writing takes at most 2 % of the time."""
