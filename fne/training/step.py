@@ -276,14 +276,16 @@ class Step:
         direction, selection, strategy = choice.direction, choice.selection, rule.strategy
         _, anchors, count = choice.similarities.shape
         first = slice(0, min(anchors, max(1, WATCHED // count)))
-        given = [part[:, first] for part in (choice.similarities, choice.excluded, choice.positive)]
-        similarities, excluded, _ = given
+        similarities, excluded, positive = (
+            part[:, first] for part in (choice.similarities, choice.excluded, choice.positive)
+        )
         if first.stop < anchors:
             context = context.part(first)
-            selection = Selection(*(None if part is None else part[:, first] for part in vars(selection).values()))
+            parts = vars(selection).items()
+            selection = Selection(**{name: None if part is None else part[:, first] for name, part in parts})  # type: ignore[arg-type]  # of tensors
             if not strategy.watched:
                 strategy.watched = True
-                selection = strategy.select(*given, context.batch.uniform[:, direction])
+                selection = strategy.select(similarities, excluded, positive, context.batch.uniform[:, direction])
                 strategy.watched = False
         self.diagnostics.add_weights(direction, selection, excluded)
         if main and self.split.truth is not None:
@@ -326,8 +328,10 @@ def clip_gradients(model: nn.Module, limit: float | None) -> None:
     if limit is None:
         return
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    squares = torch._foreach_mul(gradients, gradients)
-    norm = torch.stack([square.flatten(1).sum(dim=1) for square in squares]).sum(dim=0).sqrt()
+    squares = [square.flatten(1) for square in torch._foreach_mul(gradients, gradients)]
+    # On a CPU a sum rounds otherwise where there are more beside it: each replicate's is made alone.
+    sums = [torch.cat([r.sum(dim=1) for r in s.split(1)]) if s.is_cpu else s.sum(dim=1) for s in squares]
+    norm = torch.stack(sums).sum(dim=0).sqrt()
     scale = (limit / (norm + 1e-6)).clamp(max=1)
     if scale.is_cpu and (scale == 1).all():
         return

@@ -75,7 +75,7 @@ class Candidates:
         sides = [_write(mine, own) for mine, own in ((self.image, batch.image), (self.text, batch.text))]
         for rows, own in ((self.image_row, batch.image_row), (self.caption_row, batch.caption_row)):
             rows[:, : own.shape[1]] = own
-        return Candidates(*sides, self.image_row, self.caption_row, self.entered)
+        return Candidates(sides[0], sides[1], self.image_row, self.caption_row, self.entered)
 
 
 def _write(block: Tensor, batch: Tensor) -> Tensor:
