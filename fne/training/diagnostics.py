@@ -82,6 +82,7 @@ class Diagnostics:
             for name in ("picks", "false_negatives", "candidates", "candidate_false_negatives")
         }
         self._waiting: tuple[list[tuple[Any, ...]], ...] = ([], [])
+        self._rows: dict[tuple[str, ...], Tensor] = {}
 
     def reset(self) -> None:
         """Start an epoch."""
@@ -91,7 +92,9 @@ class Diagnostics:
     def add(self, direction: int, steps: dict[str, Tensor]) -> None:
         """Add (S, R, B) values of S steps, each summed over anchors."""
         added = torch.stack([value.sum(dim=-1, dtype=torch.float64) for value in steps.values()], dim=1)
-        rows = [_SUMS.index(name) for name in steps]
+        if (names := tuple(steps)) not in self._rows:  # an index that is no tensor yet would make the host wait
+            self._rows[names] = torch.tensor([_SUMS.index(name) for name in names], device=self.sums.device)
+        rows = self._rows[names]
         total = self.sums[direction, rows]
         for step in added:
             total += step
@@ -108,7 +111,8 @@ class Diagnostics:
             step: The global step, for the age of picks from the queue.
             histogram: Whether to count the picks there.
         """
-        losses = losses[0].detach(), *losses[1:]
+        loss, at_collapse, fallback = losses
+        losses = loss.detach(), at_collapse, torch.zeros_like(picks.picked) if fallback is None else fallback
         parts = *losses, picks.picked, *picks.rows, picks.similarity, picks.positive, picks.entered
         waiting = self._waiting[picks.direction]
         if len(waiting) == AT_ONCE or (waiting and waiting[-1][1] != histogram):
@@ -134,11 +138,11 @@ class Diagnostics:
                 "false_negatives": false_negative,
                 "hardness": similarity.masked_fill(~picked, 0),
                 "gap": (positive - similarity).masked_fill(~picked, 0),
+                "fallback": fallback,
             }
-            if fallback is not None:
-                added["fallback"] = fallback
             if entered is not None:
-                queued, now = picked & (entered >= 0), torch.tensor(steps, device=entered.device)
+                queued = picked & (entered >= 0)
+                now = torch.arange(steps[0], steps[-1] + 1, device=entered.device)
                 added |= {"from_queue": queued, "age": (now[:, None, None] - entered).masked_fill(~queued, 0)}
             self.add(direction, added)
             if histogram[0]:
