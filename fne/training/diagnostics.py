@@ -115,7 +115,7 @@ class Diagnostics:
         losses = loss.detach(), at_collapse, torch.zeros_like(picks.picked) if fallback is None else fallback
         parts = *losses, picks.picked, *picks.rows, picks.similarity, picks.positive, picks.entered
         waiting = self._waiting[picks.direction]
-        if len(waiting) == AT_ONCE or (waiting and waiting[-1][1] != histogram):
+        if len(waiting) == AT_ONCE or (waiting and waiting[-1][:2] != (step - 1, histogram)):
             self.flush()
         waiting.append((step, histogram, parts))
 

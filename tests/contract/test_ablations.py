@@ -121,7 +121,7 @@ def test_every_option_of_a_rule_is_a_key_of_the_configuration(library: Library) 
     for section, table in (("negatives", STRATEGIES), ("loss", LOSSES)):
         options = {key for entry in table.values() for key in taken(entry).values() if key.startswith(section)}
         chooser = {"negatives": "negatives.strategy", "loss": "loss.kind"}[section]
-        shared = {"negatives.oracle"} if section == "negatives" else set()
+        shared = {"negatives.oracle", "negatives.kernel"} if section == "negatives" else set()
         assert {key for key in keys if key.startswith(f"{section}.")} == options | {chooser} | shared
         assert {shared for entry in table.values() for shared in entry.shares} <= keys
     options = {f"memory.{option}" for kind in MEMORIES.values() for option in kind.options}
