@@ -10,6 +10,8 @@ from fne.negatives.maps import CLIP
 
 METRICS = ("ece", "brier", "log_loss", "auroc", "average_precision")
 BINS = 15
+AT_ONCE = 50
+"""Draws of a bootstrap in one pass over the pairs."""
 BLOCK = 100_000
 """Weights that are held at once."""
 
@@ -134,9 +136,12 @@ def bootstrap(
     """
     drawn = (np.bincount(stream.integers(0, images, images), minlength=images) for _ in range(draws))
     counts = np.stack(list(drawn), axis=1).astype(np.float64)
-    return np.stack([
-        item.under(lambda pairs: counts[image[pairs]] * counts[caption_image[pairs]], draws) for item in scored
-    ])  # fmt: skip
+    parts = [counts[:, at : at + AT_ONCE] for at in range(0, draws, AT_ONCE)]  # memory: levels times draws
+
+    def under(item: Scored, some: np.ndarray) -> np.ndarray:
+        return item.under(lambda pairs: some[image[pairs]] * some[caption_image[pairs]], some.shape[1])
+
+    return np.stack([np.concatenate([under(item, some) for some in parts]) for item in scored])
 
 
 def _add(sums: np.ndarray, starts: np.ndarray, rows: np.ndarray, at: int) -> None:

@@ -63,7 +63,8 @@ class MemoryQueue(nn.Module):
 
     def _place(self, device: torch.device) -> None:
         if self.ring.block.image.device != device:
-            self.ring.block = Candidates(*(part.to(device) for part in vars(self.ring.block).values()))
+            with torch.inference_mode(False):
+                self.ring.block = Candidates(*(part.to(device) for part in vars(self.ring.block).values()))
             self.guide = self.guide and (self.guide[0].to(device), self.guide[1].to(device))
 
     def guide_behind(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

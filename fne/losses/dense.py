@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from fne.losses.loss import Loss, pick, positive_of
 from fne.negatives.strategy import Selection
@@ -105,8 +104,8 @@ class _Products(Function):
         return losses.view_as(losses)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        _only_first()
         index, anchors, candidates, pushes, pulls = ctx.saved_tensors
         factor, pulls = upstream.unsqueeze(-1).to(anchors.dtype), pulls.unsqueeze(-1)
         to_anchors = to_candidates = None
@@ -131,8 +130,8 @@ class _LogSum(Function):
         return logits.amax(dim=-1) - parts.amax(dim=-1).log()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        _only_first()
         (parts,) = ctx.saved_tensors
         return parts * (ctx.scale * upstream).unsqueeze(-1), None, None
 
@@ -149,6 +148,12 @@ def log_sum(similarities: Tensor, positive: Tensor, scale: float | Tensor, log_w
     if isinstance(scale, Tensor):
         return _LogSum.apply((similarities - positive.unsqueeze(-1)) * scale, 1.0, log_weights)
     return _LogSum.apply(similarities, scale, log_weights) - scale * positive
+
+
+def _only_first() -> None:
+    """Refuse a second derivative, which would leave out how the kept gradient itself depends on the similarities."""
+    if torch.is_grad_enabled():
+        raise RuntimeError("losses over all similarities have no second derivative (create_graph=True)")
 
 
 def log_weights(weights: Tensor) -> Tensor:

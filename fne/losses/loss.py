@@ -19,10 +19,13 @@ class Loss(ABC):
             method gets exactly these as keyword arguments. None of them carries a gradient.
         per_anchor: Whether the loss of an anchor depends on its own row of each input alone, and its positive on the
             selection's ``positive_index`` wherever that is set; as of a strategy.
+        reads_candidates: Whether it may read weights or posterior of a selection that has picks. Where it says that it
+            does not, a strategy may leave them out (``Strategy.watched``).
     """
 
     needs: tuple[str, ...] = ()
     per_anchor: bool = True
+    reads_candidates: bool = True
 
     @abstractmethod
     def __call__(self, anchors: Tensor, candidates: Tensor, selection: Selection, **context: Any) -> Tensor:

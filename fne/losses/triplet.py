@@ -20,6 +20,7 @@ class TripletLoss(Loss):
 
     name = "triplet"
     negatives = ("one", "all")
+    reads_candidates = False
     reads = ("loss.margin",)
 
     def __init__(self, *, margin: float = 0.2) -> None:

@@ -19,7 +19,7 @@ from fne.training.diagnostics import Diagnostics
 from fne.training.distributed import World
 from fne.training.learner import Inputs, build_learner
 from fne.training.pick_log import PickLog, PickPlan
-from fne.training.step import Batch, Moment, Step, build_rule, warmup_rule
+from fne.training.step import Batch, Moment, Step, build_rule, require_kernel, warmup_rule
 
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 WATCH_EVERY = 16
@@ -50,6 +50,8 @@ class Engine:
             self.learner.parameter_groups(settings["weight_decay"]), lr=settings["learning_rate"], fused=True
         )
         self.rule = build_rule(config)
+        if self.rule.fused:
+            require_kernel(self.rule, device)
         check_known(self.rule.strategy, config, val)
         self.warmup = warmup_rule(config) if config["warmup"]["epochs"] else self.rule
         self.rule.strategy.prepare((len(train.caption_count), len(train.caption_image)), (len(self.seeds),), device)
@@ -78,6 +80,14 @@ class Engine:
             after_step: Called after every step with the mean validation rsum where there was a validation, else None;
                 this is where a caller checkpoints and reports.
         """
+        products = torch.backends.cuda.matmul
+        before, products.allow_tf32 = products.allow_tf32, self.config["train"].get("products") == "tf32"
+        try:
+            self._epochs(after_step)
+        finally:
+            products.allow_tf32 = before
+
+    def _epochs(self, after_step: Callable[[float | None], None]) -> None:
         while self.step < self.total_steps:
             epoch, first = divmod(self.step, self.steps)
             main = epoch >= self.config["warmup"]["epochs"]

@@ -155,11 +155,12 @@ class Step:
             with torch.no_grad():
                 rule.strategy.observe(image @ context.text.transpose(-1, -2), same_image(rows, rows))
         few = image.shape[1] * context.candidates.image.shape[1] <= WATCHED
-        rule.strategy.watched = moment.keep or (moment.watch and (few or not rule.selects_again))
+        looked_at = rule.loss.reads_candidates or moment.keep
+        rule.strategy.watched = looked_at or (moment.watch and (few or not rule.selects_again))
         world = self.world if rule.per_anchor and not moment.watch else World()
         if world.size > 1:
             context = context.part(world.share(image.shape[1]))
-        fused = rule.fused and not moment.watch and not moment.keep
+        fused = rule.fused and not moment.watch  # whether picks are kept must not change what is drawn
         with torch.no_grad():
             excluded = None if fused else exclude(context, rule.own_pair_only)
         total, kept = torch.zeros(image.shape[0], device=image.device), []
@@ -353,25 +354,23 @@ def build_rule(config: dict[str, Any]) -> Rule:
             check_before_training(entry, given)
         built.append(entry.load()(**given))
     oracle, kernel = config["negatives"]["oracle"], config["negatives"].get("kernel", "torch")
-    rule = Rule(*built, oracle, fused=kernel == "triton")  # type: ignore[call-arg, misc]  # a strategy and a loss
-    if rule.fused:
-        require_kernel(rule)
-    return rule
+    return Rule(*built, oracle, fused=kernel == "triton")  # type: ignore[call-arg, misc]  # a strategy and a loss
 
 
-def require_kernel(rule: Rule) -> None:
+def require_kernel(rule: Rule, device: torch.device) -> None:
     """Refuse a rule that the fused kernel cannot make the picks of, or any where it cannot run.
 
     Raises:
         UserError: The rule is none of those, or there is no package triton, or no GPU and not Triton's interpreter.
     """
     problem = None
-    if rule.strategy.fused() is None or rule.oracle != "none":
-        problem = f"no kernel for {type(rule.strategy).__name__} with these options and oracle {rule.oracle!r}"
+    if rule.strategy.fused() is None or rule.oracle != "none" or rule.loss.reads_candidates:
+        names = f"{type(rule.strategy).__name__} and {type(rule.loss).__name__}"
+        problem = f"no kernel for {names} with these options and oracle {rule.oracle!r}"
     elif importlib.util.find_spec("triton") is None:
         problem = "the package triton is missing: pip install -e '.[extras]' -c constraints.txt"
-    elif not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
-        problem = "there is no GPU here (TRITON_INTERPRET=1 runs the kernel without one, slowly)"
+    elif device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        problem = f"training is on {device.type}, not on a GPU (TRITON_INTERPRET=1 runs the kernel there, slowly)"
     if problem:
         raise bad_input(problem, key="negatives.kernel", value="triton", allowed=["torch"])
 

@@ -79,9 +79,10 @@ class MemoryQueue:
         if self.size == 0:
             return batch
         if (front := batch.image.shape[1]) != self.front:
-            parts = [part.new_full((len(part), front, *part.shape[2:]), -1) for part in vars(self.block).values()]
-            behind = vars(self.slots).values()
-            self.block = Candidates(*(torch.cat(both, dim=1) for both in zip(parts, behind, strict=True)))
+            with torch.inference_mode(False):  # or training could not write into it later
+                parts = [part.new_full((len(part), front, *part.shape[2:]), -1) for part in vars(self.block).values()]
+                behind = vars(self.slots).values()
+                self.block = Candidates(*(torch.cat(both, dim=1) for both in zip(parts, behind, strict=True)))
             self.front = front
         return self.block.behind(batch)
 
