@@ -29,8 +29,9 @@ COLUMNS: dict[str, type] = {
 }
 """Columns and their types. ``epoch`` and ``step`` count from 0, through warm-up too. ``direction`` 0: the anchor is an
 image and the candidate a caption; 1: the other way round; both are positions within the training split. ``posterior``
-and ``weight`` are NaN where the rule has none, or a kernel multiplied and selected. ``age``: steps since the candidate entered the queue; -1: it is of the
-batch. ``false_negative``: 1 known to be relevant to its anchor, 0 known not to be, -1 not known."""
+and ``weight`` are NaN where the rule has none, or where a kernel multiplied and selected. ``age``: steps since the
+candidate entered the queue; -1: it is of the batch. ``false_negative``: 1 known to be relevant to its anchor, 0 known
+not to be, -1 not known."""
 ROW_BYTES = sum(np.dtype(kind).itemsize for kind in COLUMNS.values())
 """Bytes of a row before compression."""
 BOUNDS = {"direction": (0, 1), "anchor": (0, None), "candidate": (0, None), "false_negative": (-1, 1)}
