@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import math
 import shutil
 import sys
 import time
@@ -32,18 +30,10 @@ from fne.utils.progress import Progress
 from fne.utils.signals import NOTHING, STOP, TERMINATED, Requests
 
 if TYPE_CHECKING:
-    from fne.training.data import Pairs
     from fne.training.finetune.dataset import PixelCorpus
 
 FIRST_CHECKPOINT, CHECKPOINT_SECONDS = 3.0, 30.0
 """Seconds of training until the first checkpoint, so that a job that is often killed early gets on, and between all."""
-PAIRS_TOGETHER = 1_000_000
-"""Pairs of anchor and candidate, over all replicates, that one engine on a CPU compares in a step and direction. Five
-replicates of 128 anchors and 1,152 candidates take 0.60 of the time of five alone."""
-LEAST_TOGETHER = 512
-"""Width of the hidden layer below which seeds train apart on a CPU: products of smaller heads cost little as it is."""
-TRIED = 2
-"""Steps of the warm-up and of the main phase in which seeds together have to give the weights of seeds alone."""
 CHECKPOINT_SHARE = 50
 """A checkpoint that takes a second to write waits for the next one 50: writing takes at most 2 % of the time."""
 
@@ -62,10 +52,9 @@ def run(
     """Train a block of seeds of a variant and write ``results/<study>/<variant>/<block>/``.
 
     On a GPU, which such small heads leave waiting for launches, the whole block trains as one engine along the
-    replicate axis; on a CPU as many seeds as :data:`PAIRS_TOGETHER` allows, the others one after the other: with many
-    candidates the replicates fall out of the cache. Whether batched products round as single ones do depends on shapes,
-    threads and the processor, so it is tried first; where they do not, seeds train one after the other. In the regime
-    ``finetune`` one seed trains at a time, in all processes of the world. A killed run continues from its last
+    replicate axis; on a CPU one replicate after the other: together would cost down to 0.6 of the time, but products of
+    several replicates round otherwise than single ones, and a seed's weights must not depend on its block. In the
+    regime ``finetune`` one seed trains at a time, in all processes of the world. A killed run continues from its last
     checkpoint in ``scratch/`` and gives bit-equal weights on the same machine. SIGUSR1 saves a checkpoint after the
     current step; SIGTERM saves one and ends the job with status 143.
 
@@ -106,7 +95,7 @@ def run(
         **corpus.fingerprints,
     }
     engines = []
-    for group in together(seeds, config, train, val, where):
+    for group in together(seeds, study.regime, where):
         engine = Engine(for_engine(config, train), group, train, val, where)
         name = "-".join(str(seed) for seed in group)
         _train(engine, scratch / name, {**identity, "seeds": group}, f"{variant} seed {name}", checkpoint_every)
@@ -153,46 +142,9 @@ def run(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def together(
-    seeds: list[int], config: dict[str, Any], train: Pairs, val: Pairs, device: torch.device
-) -> list[list[int]]:
+def together(seeds: list[int], regime: str, device: torch.device) -> list[list[int]]:
     """The seeds of a block in the groups that train as one engine; see :func:`run`."""
-    if config["regime"] == "finetune":
-        return [[seed] for seed in seeds]
-    if device.type == "cuda":
-        return [seeds]
-    if config["model"]["hidden"] < LEAST_TOGETHER:
-        return [[seed] for seed in seeds]
-    batch, memory = config["train"]["batch_size"], config["memory"]
-    candidates = math.inf if memory["kind"] == "bank" else batch + (memory.get("size") or 0)
-    count = min(len(seeds), int(PAIRS_TOGETHER // (batch * candidates)))
-    if count < 2 or not equal_together(seeds[:count], config, train, val):
-        return [[seed] for seed in seeds]
-    return [seeds[at : at + count] for at in range(0, len(seeds), count)]
-
-
-def equal_together(seeds: list[int], config: dict[str, Any], train: Pairs, val: Pairs) -> bool:
-    """Whether the first and the last of some seeds get the same weights, bit by bit, in one engine as alone."""
-
-    def weights(group: list[int]) -> dict[str, torch.Tensor]:
-        engine = Engine(for_engine(config, train), group, train, val, torch.device("cpu"))
-        for begin in sorted({0, min(config["warmup"]["epochs"], engine.epochs - 1) * engine.steps}):
-            engine.step = begin
-
-            def after(_: float | None, end: int = begin + min(TRIED, engine.steps)) -> None:
-                if engine.step >= end:
-                    raise StopIteration
-
-            with contextlib.suppress(StopIteration):
-                engine.run(after)
-        return engine.model.state_dict()
-
-    both = weights(seeds)
-    return all(
-        torch.equal(values[[row]], alone)
-        for row, seed in ((0, seeds[0]), (-1, seeds[-1]))
-        for values, alone in zip(both.values(), weights([seed]).values(), strict=True)
-    )
+    return [seeds] if device.type == "cuda" and regime == "head" else [[seed] for seed in seeds]
 
 
 def _train(engine: Engine, scratch: Path, identity: dict[str, Any], label: str, checkpoint_every: int | None) -> None:
