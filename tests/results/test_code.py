@@ -55,7 +55,7 @@ EVERY = set(CONFIGS)
 
 
 @pytest.mark.parametrize(("name", "old", "new", "changed"), [
-    ("losses/infonce.py", "- target, 0)", "- 2 * target, 0)", using("loss.kind", "infonce")),
+    ("losses/infonce.py", "softplus(both)", "2 * softplus(both)", using("loss.kind", "infonce")),
     ("losses/triplet.py", "return ", "return 0 + ", using("loss.kind", "triplet") | WITH_WARMUP),
     ("negatives/simans.py", "return ", "return 0 + ", using("negatives.strategy", "simans")),
     ("negatives/fne.py", "draw(weights, uniform)", "draw(weights, 1 - uniform)", using("negatives.strategy", "fne")),
