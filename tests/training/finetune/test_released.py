@@ -60,7 +60,8 @@ class Reference:
         self.old_vit, self.old_bert = copy.deepcopy(self.vit).eval(), copy.deepcopy(self.bert).eval()
         self.adam = torch.optim.Adam(parameters, lr=1.0, foreach=False, fused=False)
         # a ring of (image, text, image id or None)
-        self.queue = [(queue.image[0, slot].clone(), queue.text[0, slot].clone(), None) for slot in range(QUEUE)]
+        held = queue.slots
+        self.queue = [(held.image[0, slot].clone(), held.text[0, slot].clone(), None) for slot in range(QUEUE)]
 
     @staticmethod
     def embed(vit, bert, mean, std, batch) -> tuple[torch.Tensor, torch.Tensor]:
