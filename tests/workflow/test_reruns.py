@@ -202,7 +202,7 @@ def test_docstrings_messages_and_moves_train_nothing(project: Project) -> None:
 def test_an_edit_of_what_makes_data_or_features_makes_them_anew(project: Project) -> None:
     project.edit("fne/encoders/pooling.py", "def pooled(", "EDITED = 1\n\n\ndef pooled(")
     assert project.planned(*THREE) == [], "nothing uses it"
-    project.edit("fne/steps/extract.py", "TEXT_BATCH = 64", "TEXT_BATCH = 32")
+    project.edit("fne/steps/extract.py", "256, 4096", "256, 2048")
     assert "extract" in rules(project.planned(*THREE))
     project.edit("fne/scenes/render.py", "255", "254")
     assert "prepare" in rules(project.planned(*THREE))
