@@ -177,7 +177,7 @@ def test_ratings_calibrate_and_audit_anew_and_rank_nothing(pictures: Project) ->
 
 
 @pytest.mark.parametrize(("file", "old", "new", "expected"), [
-    ("fne/losses/infonce.py", "- target, 0)", "- 2 * target, 0)", {"infonce"}),
+    ("fne/losses/infonce.py", "softplus(both)", "2 * softplus(both)", {"infonce"}),
     ("fne/negatives/fne.py", "draw(weights, uniform)", "draw(weights, 1 - uniform)", {"fne"}),
     ("fne/training/engine.py", 'self.step += 1', 'self.step += 2', ALL),
 ])  # fmt: skip
