@@ -30,7 +30,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def test_an_edit_of_the_rule_trains_its_variants_only(project: Project) -> None:
     assert project.planned(*THREE) == []
-    jobs = project.planned(*THREE[:1], "study=three", "set={negatives.options.label: other}")
+    jobs = project.planned(*THREE, "set={negatives.options.label: other}")
     assert set(trained(jobs)) == {("soft", "0-1"), ("softer", "0-1")}, "options can be given on the command line"
     project.edit("own_rules.py", "allowed, allowed, uniform", "allowed, allowed, 1 - uniform")
     assert set(trained(project.planned(*THREE))) == {("soft", "0-1"), ("softer", "0-1")}
