@@ -207,9 +207,7 @@ def _write(folder: Path, engines: list[Engine], fitted: dict[str, Tensor]) -> di
              for row in engine.diagnostics.audit_rows(r)]  # fmt: skip
     write_part(folder / "audit.parquet", audit)
     parts = [engine.picks.columns() for engine in engines]
-    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    order = joined["seed"].argsort(stable=True)  # seed by seed, whichever trained together
-    columns = {name: column[order].numpy() for name, column in joined.items()}
+    columns = {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
     size = picks.write(folder / "picks.npz", columns)
     measured = []
     for engine in engines:
