@@ -65,7 +65,7 @@ class PairStatistics:
             population: Which negatives; see the class.
         """
         s = similarities.double()
-        mutual = _mutual_rank_one(s)
+        mutual = _mutual_rank_one(similarities)
         if self._state is None:
             zero = s.new_zeros(s.shape[:-2])
             self._state = {name: zero.clone() for name in _MOMENTS}

@@ -193,7 +193,11 @@ def hardest(similarities: Tensor, allowed: Tensor) -> Tensor:
     Returns:
         (..., B) int64; meaningless in rows that allow nothing.
     """
-    return greatest(similarities.masked_fill(~allowed, -torch.inf))
+    if (both := arrays(similarities, allowed)) is None:
+        return similarities.masked_fill(~allowed, -torch.inf).argmax(dim=-1)
+    kept = both[0].copy()
+    kept[~both[1]] = -np.inf
+    return torch.as_tensor(kept.argmax(axis=-1))
 
 
 def draw(weights: Tensor, uniform: Tensor) -> Tensor:

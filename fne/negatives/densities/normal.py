@@ -22,23 +22,16 @@ class Normal(Density):
         floor = torch.finfo(torch.float32).tiny
         pos_mean, neg_mean = summary["pos_mean"], summary["neg_mean"]
         pos_var, neg_var = summary["pos_var"].clamp(min=floor), summary["neg_var"].clamp(min=floor)
-        return {
-            "centre": pos_mean,
-            "a": (1 / neg_var - 1 / pos_var) / 2,
-            "b": pos_mean / pos_var - neg_mean / neg_var,
-            "c": (neg_mean**2 / neg_var - pos_mean**2 / pos_var) / 2 + torch.log(neg_var / pos_var) / 2,
-        }
+        a, b = (1 / neg_var - 1 / pos_var) / 2, pos_mean / pos_var - neg_mean / neg_var
+        c = (neg_mean**2 / neg_var - pos_mean**2 / pos_var) / 2 + torch.log(neg_var / pos_var) / 2
+        # Centred in float64, so that a quadratic in float32 does not cancel large terms.
+        return {"centre": pos_mean, "a": a, "b": b + 2 * a * pos_mean, "lift": a * pos_mean**2 + b * pos_mean, "c": c}
 
     def log_odds(self, similarities: Tensor, fitted: Fitted, prior: Tensor | float) -> Tensor:
-        terms = self.around_mean(fitted, prior)
-        centre, a, linear, constant = (spread_out(term, similarities) for term in terms)
+        centre, a, b, c = (spread_out(term, similarities) for term in self.around_mean(fitted, prior))
         shifted = similarities - centre
-        return (a * shifted).add_(linear).mul_(shifted).add_(constant)
+        return (a * shifted).add_(b).mul_(shifted).add_(c)
 
     def around_mean(self, fitted: Fitted, prior: Tensor | float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """mu+ and the coefficients of the log odds as a quadratic in ``s - mu+``, from the square down; (...) each.
-
-        Centred in float64, so that a quadratic in float32 does not cancel large terms.
-        """
-        a, b, centre = fitted["a"], fitted["b"], fitted["centre"]
-        return centre, a, b + 2 * a * centre, a * centre**2 + b * centre + (fitted["c"] + prior)
+        """mu+ and the coefficients of the log odds as a quadratic in ``s - mu+``, from the square down; (...) each."""
+        return fitted["centre"], fitted["a"], fitted["b"], fitted["lift"] + (fitted["c"] + prior)
