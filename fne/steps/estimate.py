@@ -130,8 +130,8 @@ def measure(study: Study, variant: str, root: Path, threads: int, device: str) -
     torch.set_num_threads(threads)
     where, config = torch_device(device), resolve(study, variant)
     on_gpu = where.type == "cuda"
-    seeds = together(parse_block(blocks(study)[0]), study.regime, where)[0]
     train, val, _ = open_corpus(study, root, workers=threads if on_gpu else 0).training(config, where)
+    seeds = together(parse_block(blocks(study)[0]), config, train, val, where)[0]
     engine = _TrialEngine(for_engine(config, train), seeds, train, val, where)
     begin = engine.now() - began
     phases = tuple((len(epochs), engine.step_seconds(epochs[0])) for epochs in engine.phases())

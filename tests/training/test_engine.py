@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from fne.steps.train import together
 from fne.training import checkpoint
-from fne.training.data import EpochPlan, Items, Standardiser, rescale
+from fne.training.data import EpochPlan, Items, Split, Standardiser, rescale
 from fne.training.engine import Engine, learning_rate
 from fne.training.heads import DualEncoder
 from fne.training.step import clip_gradients
@@ -36,6 +38,60 @@ def test_a_replicate_equals_its_seed_alone(sections) -> None:
         for name in ("anchor", "candidate", "direction", "step", "false_negative", "from_queue"):
             assert torch.equal(together[name][mine], own[name]), name
         assert block.best_epoch[r] == alone.best_epoch[0]
+
+
+def even_split(seed: int = 0) -> Split:
+    """A toy split of features of a width that vectorised loops leave nothing of."""
+    split = toy.split(seed=seed)
+    made = torch.Generator().manual_seed(7)
+    wide = [
+        (items.values @ torch.randn(items.values.shape[1], 32, generator=made)) for items in (split.image, split.text)
+    ]
+    image, text = (Items(values, torch.arange(len(values))) for values in wide)
+    return replace(split, image=image, text=text)
+
+
+EVEN = {"model": {"hidden": 64, "dim": 32}, "train": {"batch_size": 32}, "memory": {"size": 64}}
+
+
+@pytest.mark.parametrize("sections", toy.RULES.values(), ids=toy.RULES)
+def test_seeds_that_train_together_on_a_cpu_are_bit_equal_to_seeds_alone(sections) -> None:
+    torch.set_num_threads(1)
+    sections = {name: {**sections.get(name, {}), **EVEN.get(name, {})} for name in {*sections, *EVEN}}
+    config = {"regime": "head", **toy.config(**sections)}
+    seeds, train, val = [0, 3, 8], even_split(), even_split(5)
+    expected = [[seed] for seed in seeds] if config["memory"]["kind"] == "bank" else [seeds]
+    assert together(seeds, config, train, val, toy.CPU) == expected
+    whole = toy.run(Engine(config, seeds, train, val, toy.CPU))
+    picked = whole.picks.columns()
+    for r, seed in enumerate(seeds):
+        alone = toy.run(Engine(config, [seed], train, val, toy.CPU))
+        for name, value in alone.best.items():
+            assert torch.equal(whole.best[name][r], value[0]), name
+        assert [row for row in whole.curves if row["seed"] == seed] == alone.curves
+        for name, column in alone.picks.columns().items():
+            np.testing.assert_array_equal(picked[name][picked["seed"] == seed], column, name)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"model": {"dim": 40}}, {"model": {"hidden": 50}}, {"train": {"batch_size": 24}}, {"memory": {"size": 50}},
+     {"memory": {"size": 10**6}}],
+    ids=str,
+)  # fmt: skip
+def test_seeds_of_odd_sizes_or_of_many_pairs_train_apart(change) -> None:
+    torch.set_num_threads(1)
+    config = toy.config(**{name: {**section, **change.get(name, {})} for name, section in EVEN.items()})
+    split = even_split()
+    assert together([0, 1], {"regime": "head", **config}, split, split, toy.CPU) == [[0], [1]]
+    assert together([0, 1], {"regime": "finetune", **config}, split, split, toy.CPU) == [[0], [1]]
+
+
+def test_seeds_whose_weights_would_differ_train_apart(monkeypatch) -> None:
+    torch.set_num_threads(1)
+    config, split, product = {"regime": "head", **toy.config(**EVEN)}, even_split(), torch.baddbmm
+    monkeypatch.setattr(torch, "baddbmm", lambda b, x, w: product(b, x, w) * (1 + 1e-6 * (len(x) > 1)))
+    assert together([0, 1], config, split, split, toy.CPU) == [[0], [1]]
 
 
 @pytest.mark.parametrize("sections", toy.RULES.values(), ids=toy.RULES)
