@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 FIRST_CHECKPOINT, CHECKPOINT_SECONDS = 3.0, 30.0
 """Seconds of training until the first checkpoint, so that a job that is often killed early gets on, and between all."""
 PAIRS_TOGETHER = 1_000_000
-"""Pairs of anchor and candidate, over all replicates, that one engine on a CPU compares in a step and direction. With more
-the replicates fall out of the cache; with fewer five take 0.66 to 0.77 of the time of five alone."""
+"""Pairs of anchor and candidate, over all replicates, that one engine on a CPU compares in a step and direction. With
+more the replicates fall out of the cache; with fewer five take 0.66 to 0.77 of the time of five alone."""
 LANES = 32
-"""Numbers that a vectorised loop of torch takes at a time on a CPU. What is left over rounds otherwise: a replicate equals
-its seed alone only where every size is a multiple."""
+"""Numbers that a vectorised loop of torch takes at a time on a CPU. What is left over rounds otherwise: a replicate
+equals its seed alone only where every size is a multiple."""
 TRIED = 2
 """Steps of the warm-up and of the main phase in which seeds together have to give the weights of seeds alone."""
 CHECKPOINT_SHARE = 50
