@@ -42,7 +42,7 @@ PAIRS_TOGETHER = 1_000_000
 more the replicates fall out of the cache; with fewer five take 0.66 to 0.77 of the time of five alone."""
 LANES = 32
 """Numbers that a vectorised loop of torch takes at a time on a CPU. What is left over rounds otherwise: a replicate
-equals its seed alone only where every size is a multiple."""
+equals its seed alone only where the batch and every parameter are multiples."""
 TRIED = 2
 """Steps of the warm-up and of the main phase in which seeds together have to give the weights of seeds alone."""
 CHECKPOINT_SHARE = 50
@@ -164,7 +164,7 @@ def together(
     batch, memory = config["train"]["batch_size"], config["memory"]
     candidates = math.inf if memory["kind"] == "bank" else batch + (memory.get("size") or 0)
     count = min(len(seeds), int(PAIRS_TOGETHER // (batch * candidates)))
-    even = not batch % LANES and not candidates % LANES and torch.get_num_threads() == 1
+    even = not batch % LANES and torch.get_num_threads() == 1
     if count < 2 or not even or not equal_together(seeds[:count], config, train, val):
         return [[seed] for seed in seeds]
     return [seeds[at : at + count] for at in range(0, len(seeds), count)]
