@@ -110,6 +110,7 @@ def run(
         engine = Engine(for_engine(config, train), group, train, val, where)
         name = "-".join(str(seed) for seed in group)
         _train(engine, scratch / name, {**identity, "seeds": group}, f"{variant} seed {name}", checkpoint_every)
+        engine.release()
         engines.append(engine)
     if world.rank > 0:
         return

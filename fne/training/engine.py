@@ -174,6 +174,10 @@ class Engine:
         self.best_epoch = torch.where(better, epoch, self.best_epoch)
         self.learner.keep(self.best, better)
 
+    def release(self) -> None:
+        """Let go of what only training needs: a guide and a memory may hold the whole split."""
+        del self.guide, self.memory, self.optimizer
+
     def state(self) -> dict[str, Tensor]:
         """Every tensor that an exact resume needs, by a flat name; curves and the step travel beside it."""
         parts: dict[str, dict[str, Tensor]] = {

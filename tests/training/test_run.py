@@ -71,24 +71,34 @@ def said(engine, *where):
     save(engine, *where)
     print("saved", engine.seeds[0], engine.step, flush=True)
 Engine._step, checkpoint.save = counted, said
+if sys.argv[6] == "apart":
+    job.PAIRS_TOGETHER = 0
 study = load_study("smoke", {"data.prevalence": 0.02}, root)
 job.run(study, sys.argv[2], "0-1", root, 1, "cpu", checkpoint_every=int(sys.argv[5]))
 print("made", made)
 """
 
 
+TRIAL = 2 * 2 * 3
+"""Steps that find out whether two seeds together equal each alone: two of the warm-up and two of the main phase."""
+
+
 @pytest.mark.parametrize(
-    ("variant", "number", "every", "status", "saved", "left"),
+    ("variant", "seeds", "at", "number", "every", "status", "saved", "left"),
     [
-        ("fne", signal.SIGTERM, 10**6, 143, ["0 18", "1 5"], 13),
-        ("fne", signal.SIGUSR1, 10**6, 0, ["0 18", "1 5", "1 18"], None),
-        ("infonce", signal.SIGKILL, 9, -9, ["0 9", "0 18"], 18),
+        ("fne", "apart", 18 + 5, signal.SIGTERM, 10**6, 143, ["0 18", "1 5"], 13),
+        ("fne", "apart", 18 + 5, signal.SIGUSR1, 10**6, 0, ["0 18", "1 5", "1 18"], None),
+        ("infonce", "apart", 18 + 5, signal.SIGKILL, 9, -9, ["0 9", "0 18"], 18),
+        ("fne", "together", TRIAL + 5, signal.SIGTERM, 10**6, 143, ["0 5"], TRIAL + 13),
     ],
 )
 def test_a_signal_at_a_step_saves_a_checkpoint_from_which_a_rerun_is_bit_equal(
-    world, tmp_path, variant, number, every, status, saved, left
+    world, tmp_path, variant, seeds, at, number, every, status, saved, left
 ) -> None:
-    """At the fifth step of the second seed; the first, which is finished, trains no more."""
+    """At the fifth step, of the second seed where they train apart: the first, which is finished, trains no more.
+
+    The run that both are set against trains its seeds together.
+    """
     root, study = world
     job.run(study, variant, "0-1", root, 1, "cpu")
     whole, folder = root / paths.run_folder(study, variant, "0-1"), tmp_path / paths.run_folder(study, variant, "0-1")
@@ -96,10 +106,10 @@ def test_a_signal_at_a_step_saves_a_checkpoint_from_which_a_rerun_is_bit_equal(
         (tmp_path / name).symlink_to(root / name)
 
     def run(number: int, at: int) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-c", SIGNALLED, str(tmp_path), variant, str(number), str(at), str(every)]
+        command = [sys.executable, "-c", SIGNALLED, str(tmp_path), variant, str(number), str(at), str(every), seeds]
         return subprocess.run(command, cwd=project.REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
 
-    done = run(number, 18 + 5)
+    done = run(number, at)
     assert done.returncode == status, done.stderr
     assert [line.removeprefix("saved ") for line in done.stdout.splitlines() if line.startswith("saved")] == saved
     if left is not None:

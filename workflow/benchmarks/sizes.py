@@ -294,10 +294,14 @@ def step(root: Path, verb: str, study: str, *words: str) -> Cost:
 
 
 def watch(process: subprocess.Popen[bytes], peak: dict[str, int]) -> None:
-    """Note the greatest memory, in KiB, of a process and its children together until it ends."""
+    """Note the greatest memory, in KiB, of a process and its children together until it ends.
+
+    A child counts from the second look on: until it runs a program of its own it has its parent's memory.
+    """
+    known: list[int] = []
     while process.poll() is None:
-        now = dict.fromkeys(peak, 0)
-        for pid in [process.pid, *children(process.pid)]:
+        now, before, known = dict.fromkeys(peak, 0), known, children(process.pid)
+        for pid in [process.pid, *(child for child in known if child in before)]:
             for key, value in memory(pid).items():
                 now[key] += value
         for key, value in now.items():
