@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import io
 import math
 import tempfile
@@ -24,7 +25,7 @@ from dense_floor import DenseFloor
 from extraction import compare
 from floor import SIZES, Floor, Size
 from peers import PLAIN, Peer, metric_learning
-from step import VARIANTS, config_of, corpus, engine_turns, measure, turns_of
+from step import TRAINED, VARIANTS, Turns, config_of, corpus, engine_turns, measure, turns_of
 
 from fne.evaluation.ranking import rank
 from fne.losses.loss import Loss
@@ -55,15 +56,18 @@ def main() -> None:
         "`python workflow/benchmarks/performance.py --out docs/performance.md`."
         + (" Tiny sizes: no record." if given.tiny else ""),
     ]
+    shown = 0
     for part in (
-        lambda: training_steps(sizes, given.variants, steps),
+        training_intro,
+        *(functools.partial(training_steps, name, sizes[name], given.variants, steps) for name in sizes),
         lambda: replicates(sizes, steps),
         lambda: growth((32, 64) if given.tiny else GROWTH, steps),
         lambda: ranking(*((20, 5) if given.tiny else (1000, 5))),
         lambda: extracting(16 if given.tiny else 4000),
     ):
         record += ["", *part()]
-        print("\n".join(record[-40:]), flush=True)
+        print("\n".join(record[shown:]), flush=True)
+        shown = len(record)
     if given.out:
         write_text(given.out, "\n".join(record) + "\n")
 
@@ -85,9 +89,9 @@ def is_dense(variant: str, size: Size) -> bool:
     return find("loss", config["loss"]["kind"]).load().shares is not Loss.shares
 
 
-def training_steps(sizes: Mapping[str, Size], variants: Sequence[str], steps: int) -> list[str]:
-    """A table a size: the rules against their floor, and against plain torch and pytorch-metric-learning."""
-    lines = [
+def training_intro() -> list[str]:
+    """What the tables of training steps tell."""
+    return [
         "## Training steps\n",
         "A step of the engine (plan, draws, heads, memory, selection, loss, diagnostics, pick log, optimiser) against "
         "the floor: heads, momentum encoder, the two products, one pick an anchor, optimiser "
@@ -96,34 +100,40 @@ def training_steps(sizes: Mapping[str, Size], variants: Sequence[str], steps: in
         "(`workflow/benchmarks/dense_floor.py`). *Plain torch* and *pytorch-metric-learning*: our step divided by "
         "theirs (`workflow/benchmarks/peers.py`); below 1 ours is faster.",
     ]
-    for name, size in sizes.items():
-        train, val = corpus(size, max(40_000, size.queue)), corpus(size, 200, seed=1)
-        loops = {"floor": turns_of(Floor(size, torch.device("cpu")).step)}
-        loops |= {"dense floor": turns_of(DenseFloor(size, torch.device("cpu")).step)}
-        loops |= {variant: engine_turns(config_of(variant, size), train, val) for variant in variants}
-        others = {"plain": PLAIN, "metric": metric_learning()}
-        for kind, rules in others.items():
-            loops |= {f"{kind} {rule}": turns_of(Peer(size, rules[rule]).step) for rule in rules if rule in variants}
-        took = {loop: median(seconds) for loop, seconds in measure(size, loops, steps).items()}
 
-        def against(variant: str, kind: str, took: Mapping[str, float] = took) -> str:
-            peer = took.get(f"{kind} {variant}")
-            return f"{took[variant] / peer:.2f}" if peer else ""
 
-        floors = {"pick": took["floor"], "dense": took["dense floor"]}
-        rows = []
-        for variant in variants:
-            kind = "dense" if is_dense(variant, size) else "pick"
-            times = took[variant] / floors[kind]
-            cells = (against(variant, other) for other in others)
-            rows.append([variant, f"{took[variant]:.2f}", kind, f"{times:.2f}", *cells])
-        lines += [
-            f"\n### {name}: B {size.batch}, C {size.candidates:,}, D {size.dim}\n",
-            f"Floor {floors['pick']:.2f} ms ({(size.product + size.heads) / floors['pick'] / 1e6:.0f} GFLOP/s; the "
-            f"products alone are {size.product / 1e6:,.0f} MFLOP), dense floor {floors['dense']:.2f} ms.\n",
-            *table("rule | ms | floor | times the floor | plain torch | pytorch-metric-learning", rows),
-        ]
-    return lines
+def training_steps(name: str, size: Size, variants: Sequence[str], steps: int) -> list[str]:
+    """A table of one size: the rules against their floor, and against plain torch and pytorch-metric-learning."""
+    train, val = corpus(size, max(40_000, size.queue)), corpus(size, 200, seed=1)
+    loops = {"floor": turns_of(Floor(size, torch.device("cpu")).step)}
+    loops |= {"dense floor": turns_of(DenseFloor(size, torch.device("cpu")).step)}
+    loops |= {variant: engine_turns(config_of(variant, size), train, val) for variant in variants}
+    for kind, rules in {"plain": PLAIN, "metric": metric_learning()}.items():
+        loops |= {f"{kind} {rule}": turns_of(Peer(size, rules[rule]).step) for rule in rules if rule in variants}
+    took = {loop: median(seconds) for loop, seconds in measured(size, loops, steps).items()}
+
+    def against(variant: str, kind: str) -> str:
+        peer = took.get(f"{kind} {variant}")
+        return f"{took[variant] / peer:.2f}" if peer else ""
+
+    floors = {"pick": took["floor"], "dense": took["dense floor"]}
+    rows = []
+    for variant in variants:
+        kind = "dense" if is_dense(variant, size) else "pick"
+        cells = (against(variant, other) for other in ("plain", "metric"))
+        rows.append([variant, f"{took[variant]:.2f}", kind, f"{took[variant] / floors[kind]:.2f}", *cells])
+    return [
+        f"### {name}: B {size.batch}, C {size.candidates:,}, D {size.dim}\n",
+        f"Floor {floors['pick']:.2f} ms ({(size.product + size.heads) / floors['pick'] / 1e6:.0f} GFLOP/s; the "
+        f"products alone are {size.product / 1e6:,.0f} MFLOP), dense floor {floors['dense']:.2f} ms.\n",
+        *table("rule | ms | floor | times the floor | plain torch | pytorch-metric-learning", rows),
+    ]
+
+
+def measured(size: Size, loops: Mapping[str, Turns], steps: int) -> dict[str, list[float]]:
+    """As :func:`step.measure`, of fewer steps where they are long."""
+    few = size.queue > 10_000
+    return measure(size, loops, max(2, steps // 2) if few else steps, TRAINED // 3 if few else TRAINED)
 
 
 def replicates(sizes: Mapping[str, Size], steps: int, together: int = 5) -> list[str]:
@@ -136,7 +146,7 @@ def replicates(sizes: Mapping[str, Size], steps: int, together: int = 5) -> list
         for variant in ("hardest_buffer", "fne", "infonce_buffer"):
             config = config_of(variant, size)
             loops = {str(n): engine_turns(config, train, val, range(n)) for n in (1, together)}
-            took = {loop: median(seconds) for loop, seconds in measure(size, loops, max(2, steps // 2)).items()}
+            took = {loop: median(seconds) for loop, seconds in measured(size, loops, max(2, steps // 2)).items()}
             rows.append([name, variant, f"{took['1']:.2f}", f"{took[str(together)] / together / took['1']:.2f}"])
     return [
         f"## Replicates together\n\n{together} seeds in one job: CPU time of a step and seed, against a seed alone.\n",
@@ -152,7 +162,7 @@ def growth(queues: Sequence[int], steps: int) -> list[str]:
         sizes = [Size(64, queue, 256) if steps > 2 else Size(8, queue, 8, 8, 8) for queue in queues]
         train, val = corpus(sizes[0], 40_000 if steps > 2 else 400), corpus(sizes[0], 200, seed=1)
         loops = {str(size.queue): engine_turns(config_of(variant, size), train, val) for size in sizes}
-        took = [median(seconds) for seconds in measure(sizes[-1], loops, max(2, steps // 2)).values()]
+        took = [median(seconds) for seconds in measured(sizes[-1], loops, steps).values()]
         exponent = math.log(took[-1] / took[0]) / math.log(sizes[-1].candidates / sizes[0].candidates)
         rows.append([variant, *(f"{ms:.1f}" for ms in took), f"{exponent:.2f}"])
     columns = " | ".join(f"C {queue + 64:,}" for queue in queues)

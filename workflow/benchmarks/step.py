@@ -30,13 +30,17 @@ TRAINED = 60
 IMAGES, CAPTIONS = 40_000, 5
 
 
+class Stopped(Exception):
+    """Ends a loop that gets no turn any more."""
+
+
 class Turns:
     """A loop that runs in a thread of its own, one step at a time when it is given its turn."""
 
     def __init__(self, loop: Callable[[Callable[..., None]], None]) -> None:
         self.mine, self.done, self.seconds = threading.Semaphore(0), threading.Semaphore(0), 0.0
         self.error: BaseException | None = None
-        self.began = 0.0
+        self.began, self.stopping = 0.0, False
 
         def run() -> None:
             self.mine.acquire()
@@ -54,6 +58,8 @@ class Turns:
         self.seconds = time.thread_time() - self.began
         self.done.release()
         self.mine.acquire()
+        if self.stopping:
+            raise Stopped
         self.began = time.thread_time()
 
     def step(self) -> float:
@@ -63,6 +69,12 @@ class Turns:
         if self.error is not None:
             raise self.error
         return self.seconds
+
+    def stop(self) -> None:
+        """Let go of the loop and all that it holds."""
+        self.stopping = True
+        self.mine.release()
+        self.done.acquire()
 
 
 def corpus(size: Size, images: int = IMAGES, seed: int = 0) -> Split:
@@ -119,13 +131,15 @@ def turns_of(step: Callable[[], None]) -> Turns:
 
 
 def measure(size: Size, loops: Mapping[str, Turns], steps: int, trained: int = TRAINED) -> dict[str, list[float]]:
-    """CPU seconds of each step of each loop, after some that do not count."""
+    """CPU seconds of each step of each loop, after some that do not count; the loops are over then."""
     seconds: dict[str, list[float]] = {name: [] for name in loops}
     for at in range(trained + steps):
         for name, turns in loops.items():
             took = turns.step()
             if at >= trained:
                 seconds[name].append(took)
+    for turns in loops.values():
+        turns.stop()
     return seconds
 
 
