@@ -28,7 +28,7 @@ from peers import PLAIN, Peer, metric_learning
 from step import TRAINED, VARIANTS, Turns, config_of, corpus, engine_turns, measure, turns_of
 
 from fne.evaluation.ranking import rank
-from fne.losses.loss import Loss
+from fne.losses.dense import Dense
 from fne.study.plugins import find
 from fne.utils.files import write_text
 from fne.utils.provenance import cpu_model
@@ -86,7 +86,7 @@ def median(seconds: Sequence[float]) -> float:
 def is_dense(variant: str, size: Size) -> bool:
     """Whether a variant's loss looks at every negative, so that its floor has the gradient of the products too."""
     config = config_of(variant, size)
-    return find("loss", config["loss"]["kind"]).load().shares is not Loss.shares
+    return issubclass(find("loss", config["loss"]["kind"]).load(), Dense)
 
 
 def training_intro() -> list[str]:

@@ -259,18 +259,24 @@ def notebook_study(wildcards, output):
     return arguments(of_study(wildcards)).removeprefix("--study ")
 
 
+def not_made(*files):
+    """Inputs that no rule makes: they lie where they are, also where a storage provider holds all that rules make."""
+    return [local(str(file)) for file in files]
+
+
 def corpus_files(wildcards):
     """What `prepare` reads besides the pictures: nothing for `scenes`, the user's files for a corpus."""
     data = of_data(wildcards).data
     annotations = annotation_files(data["annotations"]) if data.get("annotations") else []
-    return [*annotations, *(file for file in data.get("judgements", {}).values() if file)]
+    return not_made(*annotations, *(file for file in data.get("judgements", {}).values() if file))
 
 
 def encoder_files(study, modality):
     """The checkpoint's folder where the workflow itself makes it, or files of the user's; what is shipped is no input."""
     if paths.is_pretrained_here(study, modality):
         return [paths.encoder_folder(study, modality)]
-    return [ancient(file) for file in paths.encoder_files(study, modality)]  # the name of the store holds their digests
+    files = not_made(*paths.encoder_files(study, modality))
+    return [*map(ancient, files)]  # the name of the store holds their digests
 
 
 def encoded_files(wildcards):
@@ -291,7 +297,7 @@ def read_by_encoder(study, modality):
 def images_of(study):
     """The folder of images, which `prepare` makes or the user has; of those that the user has, what was verified too."""
     if images := study.data.get("images"):  # of them the manifest holds a digest
-        return [ancient(expanded(images)), paths.data_folder(study) / "pictures.npz"]
+        return [*map(ancient, not_made(expanded(images))), paths.data_folder(study) / "pictures.npz"]
     return [paths.data_folder(study) / "images"]
 
 
@@ -402,7 +408,8 @@ def extracting_code(wildcards):
 
 def relevance_files(wildcards):
     """Relevance files that the study gives: ranks of the pairs they list are counted on the test split."""
-    return paths.relevance_files(of_study(wildcards)) if getattr(wildcards, "split", "test") == "test" else []
+    files = paths.relevance_files(of_study(wildcards)) if getattr(wildcards, "split", "test") == "test" else []
+    return not_made(*files)
 
 
 def runs(wildcards, pattern):
@@ -450,7 +457,7 @@ def is_judged(study):
 
 def ratings_files(wildcards):
     """Ratings of pairs that the study gives: estimates are calibrated and scored on them."""
-    return paths.ratings_files(of_study(wildcards))
+    return not_made(*paths.ratings_files(of_study(wildcards)))
 
 
 def rating_of_a_match(wildcards):
@@ -463,12 +470,12 @@ def rating_of_a_match(wildcards):
 def tuned_files(wildcards):
     """The tuned values, and the trials where they are kept, which tables, figures and record report."""
     study = of_study(wildcards)
-    return [file for file in paths.tuned_files(study) if file.is_file()]
+    return not_made(*(file for file in paths.tuned_files(study) if file.is_file()))
 
 
 def published_file(wildcards):
     """The published results, where a study is set against some of them."""
-    return str(PUBLISHED) if of_study(wildcards).published else []
+    return not_made(PUBLISHED) if of_study(wildcards).published else []
 
 
 def verified(wildcards):
@@ -480,7 +487,7 @@ def verified(wildcards):
 
 def variance_file(wildcards):
     """The recorded components of variance, where they hold for a study."""
-    return str(VARIANCE) if ELSEWHERE[wildcards.study][0] else []
+    return not_made(VARIANCE) if ELSEWHERE[wildcards.study][0] else []
 
 
 def why_no_variance(wildcards):

@@ -41,7 +41,7 @@ rule set_against_reference:
     input:
         of_runs("run.json"),
         expand("results/{{study}}/{file}", file=AGGREGATED),
-        lambda wildcards: paths.reference(of_study(wildcards)),
+        lambda wildcards: not_made(paths.reference(of_study(wildcards))),
     output:
         expand("results/{{study}}/{file}", file=VERIFIED),
     log:

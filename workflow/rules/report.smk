@@ -94,8 +94,8 @@ rule make_report:
 # The notebook, executed, as one page that opens offline. Nothing depends on it.
 rule make_notebook:
     input:
-        notebook="workflow/notebooks/explore.ipynb",
-        template=expand("workflow/notebooks/page/{file}", file=("index.html.j2", "conf.json")),
+        notebook=not_made("workflow/notebooks/explore.ipynb"),
+        template=not_made(*(f"workflow/notebooks/page/{file}" for file in ("index.html.j2", "conf.json"))),
         tables=expand("results/{{study}}/{file}", file=AGGREGATED + COMPARED + AUDITED),
         runs=of_runs("run.json", "queries.test.npz", "picks.npz", "distributions.json"),
         data=prepared,
