@@ -26,7 +26,7 @@ def through(store: Path) -> tuple[str, ...]:
     return (*place, "--shared-fs-usage", *SHARED)
 
 
-@pytest.mark.parametrize("options", [("study=paper",), ("study=literature",), (
+@pytest.mark.parametrize("options", [("study=paper",), (
     "study=flickr8k", "images=corpus/images", "annotations=corpus/split.json", "image_encoder=./corpus/vision",
     "text_encoder=./corpus/text")], ids=lambda options: options[0])  # fmt: skip
 def test_what_no_rule_makes_is_not_looked_for_in_the_other_place(options: tuple[str, ...], tmp_path: Path) -> None:
