@@ -179,6 +179,7 @@ class FalseNegativeElimination(Strategy):
         self.statistics = PairStatistics(histograms=self.models_posterior and family.histograms)
         mapped = self.models_posterior and recalibration != "none"
         self.calibration_images = recalibration_images if mapped else 0
+        self.even = not (mapped or (self.models_posterior and family.histograms))
         self.posterior: Posterior | None = None
         if self.models_posterior:
             em = EMPrior(prior, prior_rate, prior_floor, prior_ceiling) if prior_rule == "em" else None

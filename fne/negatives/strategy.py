@@ -76,6 +76,8 @@ class Strategy(ABC):
         per_anchor: Whether what it selects for an anchor depends on that anchor's row of its inputs alone, wherever the
             own pair stands, and nothing is learnt in :meth:`select`. Where several processes train together, each
             then selects for its own anchors only; otherwise all select for all.
+        even: Whether all that is transformed has the sizes of batch and candidates. On a CPU several seeds then round
+            as each alone does; with tables of other sizes beside each other they need not, and train apart.
         frozen: Set by whoever only reads the posterior: nothing may be learnt from the candidates then.
         watched: Cleared by whoever looks at the pick alone: a pick-one rule may then leave out weights and posterior,
             which it works out for all candidates only to be looked at.
@@ -86,6 +88,7 @@ class Strategy(ABC):
     models_posterior = False
     needs: tuple[str, ...] = ()
     per_anchor: bool = True
+    even: bool = True
     frozen: bool = False
     watched: bool = True
     calibration_images: int = 0
@@ -196,7 +199,7 @@ def hardest(similarities: Tensor, allowed: Tensor) -> Tensor:
     if (both := arrays(similarities, allowed)) is None:
         return similarities.masked_fill(~allowed, -torch.inf).argmax(dim=-1)
     kept = both[0].copy()
-    kept[~both[1]] = -np.inf
+    kept[~np.broadcast_to(both[1], kept.shape)] = -np.inf
     return torch.as_tensor(kept.argmax(axis=-1))
 
 

@@ -174,8 +174,9 @@ def together(
 def equal_together(seeds: list[int], config: dict[str, Any], train: Pairs, val: Pairs) -> bool:
     """Whether the first and the last of some seeds get the same weights, bit by bit, in one engine as alone.
 
-    Sizes that are no multiple of :data:`LANES` are refused, and guides, which hold the whole split for each seed.
-    Whether batched products round as single ones do depends on the processor too, and is tried.
+    Sizes that are no multiple of :data:`LANES` are refused, strategies with tables of others (``Strategy.even``), and
+    guides, which hold the whole split for each seed. Whether batched products round as single ones do depends on the
+    processor too, and is tried.
     """
     settings = for_engine(config, train)
 
@@ -195,7 +196,8 @@ def equal_together(seeds: list[int], config: dict[str, Any], train: Pairs, val: 
         return engine.model.state_dict()
 
     whole = engine(seeds)
-    if "guide" in whole.needs or any(parameter[0].numel() % LANES for parameter in whole.model.parameters()):
+    odd = any(parameter[0].numel() % LANES for parameter in whole.model.parameters())
+    if odd or not whole.rule.strategy.even or "guide" in whole.needs:
         return False
     both, ends = weights(whole), ((0, weights(engine(seeds[:1]))), (-1, weights(engine(seeds[-1:]))))
     return all(torch.equal(both[name][[row]], value) for row, alone in ends for name, value in alone.items())
