@@ -60,7 +60,7 @@ def test_seconds_of_each_phase_and_of_a_validation_by_a_known_clock(world, clock
     root, study = world
     m = measure(study, "fne", root, 1, "cpu")
     (warm, first), (main, later) = m.phases
-    assert (warm, main, later - first, m.validation, m.seeds) == (1, 2, 0.25, 2.0, 1)
+    assert (warm, main, later - first, m.validation, m.seeds) == (1, 2, 0.25, 2.0, 2)
     assert m.seconds == m.steps * (first + 2 * later) + m.validations * 2.0
 
 
