@@ -61,7 +61,8 @@ def test_seconds_of_each_phase_and_of_a_validation_by_a_known_clock(world, clock
     m = measure(study, "fne", root, 1, "cpu")
     (warm, first), (main, later) = m.phases
     assert (warm, main, later - first, m.validation, m.seeds) == (1, 2, 0.25, 2.0, 2)
-    assert m.seconds == m.steps * (first + 2 * later) + m.validations * 2.0
+    trial = 3 * 2 * (first + later)  # two steps of each phase, of both seeds together and of each of them
+    assert m.seconds == trial + m.steps * (first + 2 * later) + m.validations * 2.0
 
 
 def test_frozen_epochs_are_a_phase_of_their_own(project, load, clock) -> None:  # noqa: F811
