@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 FIRST_CHECKPOINT, CHECKPOINT_SECONDS = 3.0, 30.0
 """Seconds of training until the first checkpoint, so that a job that is often killed early gets on, and between all."""
 PAIRS_TOGETHER = 1_000_000
-"""Pairs of anchor and candidate, over all replicates, that one engine on a CPU compares in a step and direction. With
-more the replicates fall out of the cache; with fewer five take 0.66 to 0.77 of the time of five alone."""
+"""Pairs of anchor and candidate, over all replicates, that one engine on a CPU compares in a step and direction. On a
+Xeon with 300 MB of cache five replicates below it take 0.59 to 0.77 of the time of five alone, and 0.79 to 0.92 with a
+million pairs each (docs/performance.md); on a machine with less cache such large ones took 1.4."""
 LANES = 32
 """Numbers that a vectorised loop of torch takes at a time on a CPU. What is left over rounds otherwise: a replicate
 equals its seed alone only where the batch and every parameter are multiples."""
