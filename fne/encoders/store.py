@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,10 @@ MODALITIES = ("image", "text")
 AGAIN = "extract the features again"
 SHARD = 1 << 16
 """Rows of ``values.bin`` that share a digest."""
+HELD = 1 << 28
+"""Bytes of a mapped file that are let go of when as many may be resident; smaller files stay."""
+AROUND = 1 << 21
+"""Bytes around a row that Linux may map with it: a huge page, where its cache holds the file in such pieces."""
 
 SHAPE = {"modality": str, "encoder": dict, "level": str, "dtype": str, "rows": int, "dim": int, "tokens_total": int,
          "data_fingerprint": str, "sha256": {"values": str, "offsets?": str},
@@ -62,6 +67,29 @@ def joint(digests: Sequence[str]) -> str:
     return digests[0] if len(digests) == 1 else sha256_text("\n".join(digests))
 
 
+class Pages:
+    """A file mapped into memory, of which little more than :data:`HELD` bytes are resident at a time.
+
+    A page that was read stays resident until memory is short, and a scheduler that watches resident memory counts it
+    as the job's own: without a bound a job "needs" whatever file it reads at random.
+
+    Args:
+        file: Not empty; it must not change.
+    """
+
+    def __init__(self, file: Path) -> None:
+        with open_file(file) as handle:  # copy on write: torch takes no array that may not be written
+            self.map = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_COPY)
+        self.read = 0
+
+    def took(self, rows: int) -> None:
+        """Call it when rows were copied out of the map, which nothing may write to."""
+        self.read += rows * AROUND
+        if self.read > HELD < len(self.map):
+            self.read = 0
+            self.map.madvise(mmap.MADV_DONTNEED)
+
+
 @dataclass(frozen=True)
 class Features:
     """Features of one modality of one data set under one frozen encoder.
@@ -71,12 +99,14 @@ class Features:
         manifest: What it says of itself.
         values: Memory map, (N, D) at the pooled level, (tokens_total, D) at the token level.
         offsets: None at the pooled level; else (N + 1,) int64: item i owns ``values[offsets[i]:offsets[i + 1]]``.
+        pages: Of ``values``; None: of an empty file, which cannot be mapped.
     """
 
     folder: Path
     manifest: dict[str, Any]
     values: np.ndarray
     offsets: np.ndarray | None
+    pages: Pages | None = None
 
     @classmethod
     def open(
@@ -161,10 +191,9 @@ class Features:
                     raise bad_input(_OTHER, file=path, hint=AGAIN)
                 offsets = np.load(path, allow_pickle=False)
         remembered.save()
-        shape = (count, manifest["dim"])
-        # copy on write: torch takes no array that may not be written; an empty file cannot be mapped
-        values = np.memmap(folder / VALUES, dtype, "c", shape=shape) if size else np.zeros(shape, dtype)
-        return cls(folder, manifest, values, offsets)
+        pages = Pages(folder / VALUES) if size else None
+        values = np.frombuffer(pages.map if pages else b"", dtype).reshape(count, manifest["dim"])
+        return cls(folder, manifest, values, offsets, pages)
 
     def __len__(self) -> int:
         return self.manifest["rows"]

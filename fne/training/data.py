@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fne.data.manifest import Manifest, SplitRows
 from fne.data.truth import Truth
-from fne.encoders.store import Features
+from fne.encoders.store import Features, Pages
 from fne.utils.errors import bad_input
 from fne.utils.seeding import torch_stream
 
@@ -87,6 +87,7 @@ class Items:
         length: (N,) int64, its tokens; None: features are pooled.
         longest: Most tokens of an item; every batch is padded to as many.
         by: Standardises what is taken; None: nothing does.
+        pages: Of the file that the values lie in; None: they lie in memory.
     """
 
     values: Tensor
@@ -94,15 +95,17 @@ class Items:
     length: Tensor | None = None
     longest: int = 1
     by: Standardiser | None = None
+    pages: Pages | None = None
 
     @classmethod
     def load(cls, features: Features, rows: np.ndarray | Sequence[int]) -> Items:
         """The items of a split in a feature store."""
         values, rows = torch.from_numpy(features.values), np.asarray(rows, np.int64)
         if features.offsets is None:
-            return cls(values, torch.from_numpy(rows))
+            return cls(values, torch.from_numpy(rows), pages=features.pages)
         first, length = features.offsets[rows], features.offsets[rows + 1] - features.offsets[rows]
-        return cls(values, torch.from_numpy(first), torch.from_numpy(length), int(length.max(initial=1)))
+        longest = int(length.max(initial=1))
+        return cls(values, torch.from_numpy(first), torch.from_numpy(length), longest, pages=features.pages)
 
     def __len__(self) -> int:
         return len(self.first)
@@ -116,7 +119,7 @@ class Items:
         else:
             first = self.length.cumsum(0) - self.length
             rows = torch.arange(int(self.length.sum())) + (self.first - first).repeat_interleave(self.length)
-        values = torch.cat([self.values[part].to(device) for part in rows.split(1 << 16)])
+        values = torch.cat([self._at(part).to(device) for part in rows.split(1 << 16)])
         length = None if self.length is None else self.length.to(device)
         return Items(
             values,
@@ -126,6 +129,12 @@ class Items:
             Standardiser(by.shift.to(device), by.scale.to(device), by.rule),
         )
 
+    def _at(self, places: Tensor) -> Tensor:
+        result = self.values.index_select(0, places)
+        if self.pages is not None:
+            self.pages.took(len(places))
+        return result
+
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
         """Items at ``rows`` (...): values (..., D), or (..., T, D) padded with zeros with a mask (..., T); float32."""
         flat, mask = rows.reshape(-1), None
@@ -134,7 +143,7 @@ class Items:
             position = torch.arange(self.longest, device=places.device)
             mask = position < self.length[flat].unsqueeze(-1)
             places = torch.where(mask, places.unsqueeze(-1) + position, places.unsqueeze(-1)).reshape(-1)
-        values = self.values.index_select(0, places).float()
+        values = self._at(places).float()
         values = values if self.by is None else self.by(values)
         if mask is None:
             return values.reshape(*rows.shape, -1), None

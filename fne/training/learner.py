@@ -73,9 +73,13 @@ class Learner(ABC):
             image_row, caption_row: (R, N) positions in the training split.
             chunk: Pairs embedded at once.
         """
-        both = zip(image_row.split(chunk, dim=1), caption_row.split(chunk, dim=1), strict=True)
-        image, text = zip(*(self.embed_rows(*rows) for rows in both), strict=True)
-        return torch.cat(image, dim=1), torch.cat(text, dim=1)
+        result: list[Tensor] = []
+        for places in torch.arange(image_row.shape[1], device=image_row.device).split(chunk):
+            parts = self.embed_rows(image_row[:, places], caption_row[:, places])
+            result = result or [part.new_empty(*image_row.shape, part.shape[-1]) for part in parts]
+            for side, part in zip(result, parts, strict=True):
+                side[:, places] = part
+        return result[0], result[1]
 
     def start_epoch(self, epoch: int) -> None:  # noqa: B027 - heads have nothing to begin
         """Called before the first step of an epoch, and of a resumed one."""

@@ -1,4 +1,4 @@
-"""The store: what was written is what is read, and nothing damaged is ever read. No torch."""
+"""The store: what was written is what is read, and nothing damaged is ever read."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from fne.encoders import store
 from fne.encoders.store import Features, partial_folder
 from fne.encoders.writer import writing
+from fne.training.data import Items
 from fne.utils.errors import UserError
 
 ENCODER = {
@@ -249,6 +251,23 @@ def test_a_store_survives_sigkill(tmp_path: Path, level: str, when: int, point: 
             assert writer.done == kept
     assert contents(write(out, rows)) == whole
     assert not partial_folder(out).exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="resident memory is read from /proc")
+def test_of_a_large_file_few_pages_stay_resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "HELD", 1 << 24)
+    rows = np.random.default_rng(0).normal(size=(1 << 14, 512)).astype(np.float32)  # 32 MB, twice what may be held
+    features = Features.open(write(tmp_path / "store", rows, chunk=1 << 14))
+    items = Items.load(features, np.arange(len(rows)))
+
+    def resident() -> int:
+        mapping = Path("/proc/self/smaps").read_text().split(f"{features.folder}/values.bin")[1]
+        return int(next(line for line in mapping.splitlines() if line.startswith("Rss:")).split()[1]) << 10
+
+    assert np.abs(features.values).max() > 0 and resident() > store.HELD  # it can fail
+    for chunk in torch.randperm(len(rows), generator=torch.Generator().manual_seed(1)).split(4):
+        assert np.array_equal(items.take(chunk)[0], rows[chunk])
+    assert resident() <= store.HELD
 
 
 def interrupted(out: Path, chunks: int = 3) -> Path:
