@@ -162,10 +162,12 @@ def promises(make: Callable[[], Strategy], negatives: tuple[str, ...], quick: bo
     yield "a posterior is a probability", _posterior, answers
     yield "the same draws give the same selection", _deterministic, [(make,)]
     yield "no replicate depends on another (leading axes)", _independent, [(make,)]
-    if make().per_anchor:
+    if (one := make()).per_anchor:
         yield "an anchor depends on its own row alone, and nothing is learnt in select (per_anchor)", _alone, [(make,)]
     yield "its inputs stay as they are", _unchanged, [(make,)]
     yield "its state is all that it remembers", _resumes, [(make,)]
+    if one.per_anchor and one.even and not one.needs:
+        yield "selects for both directions at once as for each (per_anchor, even)", _both, [(make,)]
 
 
 def _shaped(given: Case, result: Selection, negatives: tuple[str, ...]) -> None:
@@ -265,6 +267,15 @@ def _alone(make: Callable[[], Strategy]) -> None:
     left, right = (strategy.state() for strategy in both)
     agree = left.keys() == right.keys() and all(same(value, right[name]) for name, value in left.items())
     demand(agree, "its state depends on the anchors that it selects for", given.label)
+
+
+def _both(make: Callable[[], Strategy]) -> None:
+    given = [case((2,), 6, 20, seed=seed) for seed in range(2)]
+    first, second = (shown(fresh(make, given[0]), given[0]) for _ in range(2))
+    inputs = tuple(torch.stack(parts) for parts in zip(*(one.inputs for one in given), strict=True))
+    whole = select(first, Case(given[0].label, given[0].online, given[0].same_image, inputs, {}))
+    for direction, one in enumerate(given):
+        _same(whole, select(second, one), one, (direction,), "both directions at once")
 
 
 def _unchanged(make: Callable[[], Strategy]) -> None:

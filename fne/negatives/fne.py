@@ -218,31 +218,38 @@ class FalseNegativeElimination(Strategy):
             Weights (..., B, C), false-negative probability (..., B, C) or None before any statistics, and the mask
             (..., B, C) of the weights that the probability set, or None.
         """
-        summary, probability = self.statistics.summary(), None
+        return self._weights(similarities, excluded, positive, self._easy(positive))
+
+    def _easy(self, positive: Tensor) -> Tensor | None:
+        summary = self.statistics.summary()
+        return self.weighting.easy(positive, None if summary is None else summary["pos_mean"])
+
+    def _weights(
+        self, similarities: Tensor, excluded: Tensor, positive: Tensor, easy: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        probability = None
         if self.posterior is not None:
             probability = self.posterior.of(similarities, excluded, learn=not self.frozen)
-        pos_mean = None if summary is None else summary["pos_mean"]
-        weights, overridden = self.weighting(similarities, positive, probability, pos_mean)
+        weights, overridden = self.weighting(similarities, positive, probability, easy)
         return weights.masked_fill(excluded, 0), probability, overridden
 
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
         if self.population == "queue" and not self.frozen:
             self.statistics.add_negatives(similarities, usable(similarities, excluded))
-        summary, among = self.statistics.summary(), None
-        easy = self.weighting.easy(positive, None if summary is None else summary["pos_mean"])
+        easy, among = self._easy(positive), None
         if easy is not None and not (self.posterior is not None and self.posterior.learns and not self.frozen):
             among = few(similarities, excluded, easy)
         if among is None:
-            return self._select(similarities, usable(similarities, excluded), positive, uniform)
-        place, gaps = among
-        few_of = self._select(similarities.gather(-1, place), ~gaps, positive, uniform)
+            return self._select(similarities, usable(similarities, excluded), positive, uniform, easy)
+        place, filled = among
+        few_of = self._select(similarities.gather(-1, place), filled, positive, uniform, None)
         index, valid, fallback = place.gather(-1, few_of.index.unsqueeze(-1)).squeeze(-1), few_of.valid, few_of.fallback  # type: ignore[union-attr]
-        bare = np.flatnonzero(~valid.numpy())
-        if len(bare):  # all their candidates are easy
-            rest, out = (torch.from_numpy(part.flatten(0, -2).numpy()[bare]) for part in (similarities, excluded))
+        bare = np.nonzero(~valid.numpy())  # type: ignore[union-attr]  # a pick-one rule has them all
+        if len(bare[0]):  # all their candidates are easy
+            rest, out = (torch.from_numpy(part.numpy()[bare]) for part in (similarities, excluded))
             allowed = usable(rest, out)
             for part, value in ((index, hardest(rest, allowed)), (valid, some := any_of(allowed)), (fallback, some)):
-                part.view(-1).numpy()[bare] = value  # type: ignore[union-attr]
+                part.numpy()[bare] = value  # type: ignore[union-attr]
         if not self.watched:
             return Selection(index, None, valid, fallback=fallback)
         weights = few_of.weights.new_zeros(similarities.shape).scatter_add_(-1, place, few_of.weights)  # type: ignore[union-attr, arg-type]
@@ -250,8 +257,10 @@ class FalseNegativeElimination(Strategy):
         overridden = None if probability is None else probability > self.weighting.limit
         return Selection(index, weights, valid, probability, overridden, fallback)
 
-    def _select(self, similarities: Tensor, allowed: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
-        weights, probability, overridden = self.weights(similarities, ~allowed, positive)
+    def _select(
+        self, similarities: Tensor, allowed: Tensor, positive: Tensor, uniform: Tensor, easy: Tensor | None
+    ) -> Selection:
+        weights, probability, overridden = self._weights(similarities, ~allowed, positive, easy)
         valid, index = any_of(allowed), draw(weights, uniform)
         fallback = valid & ~any_of(weights > 0)
         if not (fallback.is_cpu and not fallback.any()):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from fne.negatives.strategy import greatest
+from fne.negatives.strategy import arrays
 
 BINS = 500
 """Bins of a histogram over [-1, 1], 0.004 wide: a quarter of the narrowest spread seen (.017, untrained heads)."""
@@ -64,19 +65,18 @@ class PairStatistics:
             masked: (..., B, B) bool, entries that are no negatives (at least the diagonal).
             population: Which negatives; see the class.
         """
-        s = similarities.double()
-        mutual = _mutual_rank_one(similarities)
+        own, mutual = similarities.diagonal(dim1=-2, dim2=-1).double(), _mutual_rank_one(similarities)
         if self._state is None:
-            zero = s.new_zeros(s.shape[:-2])
+            zero = own.new_zeros(own.shape[:-1])
             self._state = {name: zero.clone() for name in _MOMENTS}
-            self._state |= {name: s.new_zeros(*s.shape[:-2], BINS) for name in self._fields[len(_MOMENTS) :]}
-        self._add("pos", s.diagonal(dim1=-2, dim2=-1), mutual)
+            self._state |= {name: own.new_zeros(*zero.shape, BINS) for name in self._fields[len(_MOMENTS) :]}
+        self._add("pos", own, mutual)
         if population == "hardest":
-            off = s.masked_fill(masked, 0.0)
-            hardest = torch.stack([off.amax(dim=-1), off.amax(dim=-2)], dim=-1).flatten(-2)
+            off = similarities.masked_fill(masked, 0.0)
+            hardest = torch.stack([off.amax(dim=-1), off.amax(dim=-2)], dim=-1).flatten(-2).double()
             self._add("neg", hardest, mutual.repeat_interleave(2, dim=-1))
         elif population == "batch":
-            self.add_negatives(s, ~masked)
+            self.add_negatives(similarities, ~masked)
 
     def add_negatives(self, similarities: Tensor, counted: Tensor) -> None:
         """Add the similarities (..., B, C) of further negatives where ``counted`` (broadcastable bool)."""
@@ -141,8 +141,11 @@ class PairStatistics:
 
 def _mutual_rank_one(s: Tensor) -> Tensor:
     """(..., B) bool: the diagonal entry is the argmax of its row and of its column (first one on ties)."""
+    if (one := arrays(s)) is not None:
+        both = np.equal(one[0].argmax(-1), place := np.arange(s.shape[-1])) & np.equal(one[0].argmax(-2), place)
+        return torch.from_numpy(both)
     own = torch.arange(s.shape[-1], device=s.device)
-    return (greatest(s) == own) & (greatest(s.transpose(-1, -2)) == own)
+    return (s.argmax(-1) == own) & (s.argmax(-2) == own)
 
 
 def bin_of(similarities: Tensor) -> Tensor:

@@ -66,8 +66,8 @@ class Strategy(ABC):
 
     ``needs`` is read from the source, so that a config that cannot give them is refused before anything runs.
 
-    A strategy is called under ``torch.no_grad`` once per direction and step. All tensors may carry any leading axes
-    (``...``, in training the replicate axis R); nothing is reduced over them.
+    A strategy is called under ``torch.no_grad`` once per direction and step, or once for both. All tensors may carry
+    any leading axes (``...``, in training the replicate axis R); nothing is reduced over them.
 
     Attributes:
         models_posterior: Whether it estimates the probability of a false negative, so that "share overridden by the
@@ -77,7 +77,8 @@ class Strategy(ABC):
             own pair stands, and nothing is learnt in :meth:`select`. Where several processes train together, each
             then selects for its own anchors only; otherwise all select for all.
         even: Whether all that is transformed has the sizes of batch and candidates. On a CPU several seeds then round
-            as each alone does; with tables of other sizes beside each other they need not, and train apart.
+            as each alone does; with tables of other sizes beside each other they need not, and train apart. A rule that
+            is both, and needs nothing, may be asked for both directions at once: ``...`` is then (2, R).
         frozen: Set by whoever only reads the posterior: nothing may be learnt from the candidates then.
         watched: Cleared by whoever looks at the pick alone: a pick-one rule may then leave out weights and posterior,
             which it works out for all candidates only to be looked at.
@@ -198,9 +199,10 @@ def hardest(similarities: Tensor, allowed: Tensor) -> Tensor:
     """
     if (both := arrays(similarities, allowed)) is None:
         return similarities.masked_fill(~allowed, -torch.inf).argmax(dim=-1)
-    kept = both[0].copy()
-    kept[~np.broadcast_to(both[1], kept.shape)] = -np.inf
-    return torch.as_tensor(kept.argmax(axis=-1))
+    limit = both[1].astype(both[0].dtype)  # infinite with the sign of allowed - 1/2: no branch for every candidate
+    limit -= limit.dtype.type(0.5)
+    limit *= limit.dtype.type(np.inf)
+    return torch.as_tensor(np.fmin(both[0], limit, out=limit).argmax(axis=-1))
 
 
 def draw(weights: Tensor, uniform: Tensor) -> Tensor:
@@ -221,8 +223,10 @@ def draw(weights: Tensor, uniform: Tensor) -> Tensor:
     cumulative = weights.cumsum(dim=-1)
     target = uniform.to(cumulative.dtype).unsqueeze(-1) * cumulative[..., -1:]
     index = torch.searchsorted(cumulative, target, right=True).clamp_(max=weights.shape[-1] - 1)
-    landed = weights.gather(-1, index) > 0
-    return torch.where(landed.squeeze(-1), index.squeeze(-1), greatest(weights))
+    landed, index = (weights.gather(-1, index) > 0).squeeze(-1), index.squeeze(-1)
+    if landed.is_cpu and landed.all():
+        return index
+    return torch.where(landed, index, greatest(weights))
 
 
 def few(similarities: Tensor, excluded: Tensor, limit: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -237,7 +241,7 @@ def few(similarities: Tensor, excluded: Tensor, limit: Tensor) -> tuple[Tensor, 
         limit: (..., B) or (..., 1); NaN is no limit.
 
     Returns:
-        Candidates (..., B, K) int64 in their order, with gaps, and where the gaps are, (..., B, K) bool. K is a
+        Candidates (..., B, K) int64 in their order, with gaps, and where there are none, (..., B, K) bool. K is a
         multiple of 32, where vectorised functions round alike. None where that would not pay, or not on a CPU.
     """
     if (given := arrays(similarities, excluded, limit)) is None or np.isnan(given[2]).any():
@@ -251,10 +255,10 @@ def few(similarities: Tensor, excluded: Tensor, limit: Tensor) -> tuple[Tensor, 
         return None
     slot = np.arange(len(place)) - np.repeat(number.cumsum() - number, number)
     slot[column == count - 1] = width - 1
-    index, gap = np.zeros((len(number), width), np.int64), np.ones((len(number), width), bool)
-    index[row, slot], gap[row, slot] = column, False
+    index, filled = np.zeros((len(number), width), np.int64), np.zeros((len(number), width), bool)
+    index[row, slot], filled[row, slot] = column, True
     shape = (*similarities.shape[:-1], width)
-    return torch.from_numpy(index).reshape(shape), torch.from_numpy(gap).reshape(shape)
+    return torch.from_numpy(index).reshape(shape), torch.from_numpy(filled).reshape(shape)
 
 
 def hardest_kept(similarities: Tensor, allowed: Tensor, kept: Tensor) -> Selection:

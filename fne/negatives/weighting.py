@@ -33,7 +33,7 @@ class Weighting:
     margin: float
 
     def __call__(
-        self, similarities: Tensor, positive: Tensor, probability: Tensor | None, pos_mean: Tensor | None
+        self, similarities: Tensor, positive: Tensor, probability: Tensor | None, easy: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """The unnormalised weights (..., B, C), excluded candidates not yet masked, and the mask of those that p set.
 
@@ -41,7 +41,7 @@ class Weighting:
             similarities: (..., B, C).
             positive: (..., B) cosine of each anchor with its positive.
             probability: (..., B, C) p, or None before any statistics: no weight is set by it, and the mask is None.
-            pos_mean: (...) mean similarity of reliable positives, or None before any.
+            easy: What :meth:`easy` gives; None where it has none, or the candidates that it leaves are given alone.
         """
         weights = torch.exp(-self.tau * (similarities - positive.unsqueeze(-1)).square())
         overridden = None
@@ -53,7 +53,7 @@ class Weighting:
                 weights = weights * (1 - probability) ** self.power
             else:
                 weights = weights.masked_fill(overridden, 0)
-        if (easy := self.easy(positive, pos_mean)) is not None:
+        if easy is not None:
             weights = weights.masked_fill(similarities <= easy.unsqueeze(-1), 0)
         return weights, overridden
 

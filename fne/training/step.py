@@ -29,6 +29,10 @@ WATCHED = 150_000
 """Pairs of anchor and candidate that a watched step looks at, of each replicate and direction: the first anchors of the
 batch, at least one; it would else cost twice what the others do. All of 128 anchors with up to 1,171 candidates."""
 
+BOTH = 1 << 18
+"""Pairs of anchor and candidate, of all replicates and both directions, up to which a rule selects for both at once:
+half as many small operations, which is what selecting costs there."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -64,6 +68,11 @@ class Rule:
     def selects_again(self) -> bool:
         """Whether a selection for some anchors more, which is looked at, changes nothing."""
         return self.strategy.per_anchor and not self.strategy.needs and self.oracle == "none"
+
+    @property
+    def selects_both(self) -> bool:
+        """Whether it may select for both directions at once, which are then a leading axis more."""
+        return self.selects_again and self.strategy.even
 
     @property
     def per_anchor(self) -> bool:
@@ -164,12 +173,13 @@ class Step:
         with torch.no_grad():
             excluded = None if fused else exclude(context, rule.own_pair_only)
         total, kept = torch.zeros(image.shape[0], device=image.device), []
+        at_once = excluded is not None and rule.selects_both and 2 * excluded.numel() <= BOTH
+        both = self.select_both(rule, excluded, context) if at_once else None  # type: ignore[arg-type]  # as just said
         for direction in range(2):
-            choice = (
-                self.select_fused(rule, direction, context)
-                if excluded is None
-                else self.select(rule, direction, excluded, context)
-            )
+            if excluded is None:
+                choice = self.select_fused(rule, direction, context)
+            else:
+                choice = both[direction] if both else self.select(rule, direction, excluded, context)
             per_anchor, shares = self.compute_loss(rule.loss, choice, context)
             total = total + per_anchor.sum(dim=-1)
             picks = self.record(rule.loss, choice, per_anchor, shares, context, moment, world)
@@ -195,6 +205,24 @@ class Step:
         if match is not None:
             selection = replace(selection, positive_index=match)
         return Choice(direction, similarities, excluded, positive, selection, for_loss)
+
+    @torch.no_grad()
+    def select_both(self, rule: Rule, excluded: Tensor, context: Context) -> list[Choice]:
+        """What the rule, without an oracle, selects in both directions, which are a leading axis more."""
+        similarities = excluded.new_empty(2, *excluded.shape, dtype=context.image.dtype)
+        for both, (anchors, others) in zip(similarities, map(context.embeddings, range(2)), strict=True):
+            torch.matmul(anchors, others.transpose(-1, -2), out=both)
+        own = context.own.expand(excluded.shape[:-1]) if context.start else None
+        positive = positive_of(similarities, None if own is None else own.expand(similarities.shape[:-1]))
+        uniform, out = context.batch.uniform.transpose(0, 1).contiguous(), excluded.expand_as(similarities)
+        whole = rule.strategy.select(similarities, out, positive, uniform)
+
+        def of(d: int) -> Selection:
+            parts = {name: None if part is None else part[d] for name, part in vars(whole).items()}
+            return Selection(**parts | {"positive_index": own})  # type: ignore[arg-type]  # valid is no None
+
+        for_loss = [context.parts(rule.loss.needs, d) for d in range(2)]
+        return [Choice(d, similarities[d], excluded, positive[d], of(d), for_loss[d]) for d in range(2)]
 
     @torch.no_grad()
     def select_fused(self, rule: Rule, direction: int, context: Context) -> Choice:

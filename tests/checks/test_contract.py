@@ -91,6 +91,12 @@ def counts_in_secret(self, similarities, excluded, positive, uniform):
     return Valid.select(self, similarities, excluded, positive, (uniform * self.steps) % 1)
 
 
+def knows_its_shape(self, similarities, *others):
+    if self.mean is not None:
+        self.mean = self.mean.reshape(similarities.shape[:-2])
+    return Valid.select(self, similarities, *others)
+
+
 def doubles_every_second(self, *inputs):
     self.calls = getattr(self, "calls", 0) + 1
     return ValidLoss.__call__(self, *inputs) * (1 if self.calls % 2 else 2)
@@ -124,6 +130,8 @@ BROKEN = {
                           "similarities is changed in place"),
     "forgets_its_state": (rule(state=lambda self: {}), "state is all that it remembers", "weights differs"),
     "counts_in_secret": (rule(select=counts_in_secret), "state is all that it remembers", "the picks differ"),
+    "knows_its_shape": (rule(select=knows_its_shape), "both directions at once as for each",
+                        "select raised RuntimeError"),
     "nan_loss": (loss(lambda *inputs: valid_loss(*inputs) / (valid_loss(*inputs) > 0)), "finite number",
                  "NaN or infinite"),
     "charges_the_invalid": (loss(lambda *inputs: valid_loss(*inputs) + 0.1), "without negatives costs nothing",
@@ -142,7 +150,7 @@ def run(of: type, *, quick: bool, negatives: str = "one") -> list[str]:
 
 
 @pytest.mark.parametrize("quick", [False, True])
-@pytest.mark.parametrize(("of", "promises"), [(Valid, 11), (ValidLoss, 9)])
+@pytest.mark.parametrize(("of", "promises"), [(Valid, 12), (ValidLoss, 9)])
 def test_a_valid_rule_holds(of: type, promises: int, quick: bool) -> None:
     before = torch.random.get_rng_state()
     assert len(run(of, quick=quick)) == promises

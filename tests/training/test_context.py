@@ -20,14 +20,19 @@ def seen_by(sections) -> tuple[Engine, list]:
     engine = Engine(toy.config(**sections), [0, 1], toy.split(), toy.split(seed=5), toy.CPU)
     select, loss, given = engine.rule.strategy.select, type(engine.rule.loss).__call__, []
 
-    def spy_select(*args, **kwargs):
+    def seen() -> dict:
         encoder = getattr(engine.memory, "encoder", None)
-        given.append({"momentum": {k: v.clone() for k, v in encoder.state_dict().items()} if encoder else {}, **kwargs})
+        return {"momentum": {k: v.clone() for k, v in encoder.state_dict().items()} if encoder else {}}
+
+    chosen: list[dict] = []
+
+    def spy_select(*args, **kwargs):  # a rule that needs nothing may be asked for both directions at once
+        chosen.append(kwargs)
         return select(*args, **kwargs)
 
     class Spy(type(engine.rule.loss)):
         def __call__(self, *args, **kwargs):
-            given[-1].update(kwargs)
+            given.append(seen() | (chosen[-1] if engine.rule.strategy.needs else {}) | kwargs)
             return loss(self, *args, **kwargs)
 
     engine.rule.strategy.select, engine.rule.loss.__class__ = spy_select, Spy

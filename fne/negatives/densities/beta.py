@@ -35,11 +35,11 @@ class Beta(Density):
 
     def log_odds(self, similarities: Tensor, fitted: Fitted, prior: Tensor | float) -> Tensor:
         # Centred on mu+ in float64: log x = log(centre of x) + log1p((s - mu+)/(1 + mu+)), and log(1 - x) alike.
-        names = ("centre", "first", "second")
-        centre, first, second = (spread_out(fitted[name], similarities) for name in names)
+        terms = (fitted["centre"], fitted["first"], fitted["second"], fitted["constant"] + prior)
+        centre, first, second, constant = spread_out(similarities, *terms)
         shifted = similarities.clamp(-1 + EDGE, 1 - EDGE) - centre
         low, high = torch.log1p(shifted / (1 + centre)), torch.log1p(-shifted / (1 - centre))
-        return first * low + second * high + spread_out(fitted["constant"] + prior, similarities)
+        return first * low + second * high + constant
 
 
 def _by_moments(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:

@@ -53,9 +53,9 @@ class Density(ABC):
         return self.log_odds(at_least_float32(similarities), fitted, odds).sigmoid_().to(similarities.dtype)
 
 
-def spread_out(value: Tensor, like: Tensor) -> Tensor:
-    """A parameter (...) as (..., 1, 1) of the dtype of ``like`` (..., B, C)."""
-    return value.to(like.dtype)[..., None, None]
+def spread_out(like: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+    """Parameters (...) as (..., 1, 1) of the dtype of ``like`` (..., B, C)."""
+    return torch.stack(values).to(like.dtype)[..., None, None].unbind()
 
 
 def step_at(table: Tensor, similarities: Tensor) -> Tensor:

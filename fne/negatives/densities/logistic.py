@@ -55,7 +55,6 @@ class Logistic(Density):
         return {"centre": mean.squeeze(-1), "slope": (slope / sd).squeeze(-1), "constant": constant}
 
     def log_odds(self, similarities: Tensor, fitted: Fitted, prior: Tensor | float) -> Tensor:
-        shifted = similarities - spread_out(fitted["centre"], similarities)
-        return spread_out(fitted["slope"], similarities) * shifted + spread_out(
-            fitted["constant"] + prior, similarities
-        )
+        terms = fitted["centre"], fitted["slope"], fitted["constant"] + prior
+        centre, slope, constant = spread_out(similarities, *terms)
+        return slope * (similarities - centre) + constant

@@ -19,16 +19,17 @@ class Normal(Density):
     """
 
     def fit(self, summary: dict[str, Tensor]) -> Fitted:
-        floor = torch.finfo(torch.float32).tiny
-        pos_mean, neg_mean = summary["pos_mean"], summary["neg_mean"]
-        pos_var, neg_var = summary["pos_var"].clamp(min=floor), summary["neg_var"].clamp(min=floor)
-        a, b = (1 / neg_var - 1 / pos_var) / 2, pos_mean / pos_var - neg_mean / neg_var
-        c = (neg_mean**2 / neg_var - pos_mean**2 / pos_var) / 2 + torch.log(neg_var / pos_var) / 2
+        mean, variance = (torch.stack([summary[f"{side}_{of}"] for side in ("pos", "neg")]) for of in ("mean", "var"))
+        variance, squares = variance.clamp(min=torch.finfo(torch.float32).tiny), mean**2
+        # Of both at once: of so few numbers an operation costs as much as of one.
+        inverse, weighed, squared = ((part / variance).unbind() for part in (1, mean, squares))
+        a, b = (inverse[1] - inverse[0]) / 2, weighed[0] - weighed[1]
+        c = (squared[1] - squared[0]) / 2 + torch.log(variance[1] / variance[0]) / 2
         # Centred in float64, so that a quadratic in float32 does not cancel large terms.
-        return {"centre": pos_mean, "a": a, "b": b + 2 * a * pos_mean, "lift": a * pos_mean**2 + b * pos_mean, "c": c}
+        return {"centre": mean[0], "a": a, "b": b + 2 * a * mean[0], "lift": a * squares[0] + b * mean[0], "c": c}
 
     def log_odds(self, similarities: Tensor, fitted: Fitted, prior: Tensor | float) -> Tensor:
-        centre, a, b, c = (spread_out(term, similarities) for term in self.around_mean(fitted, prior))
+        centre, a, b, c = spread_out(similarities, *self.around_mean(fitted, prior))
         shifted = similarities - centre
         return (a * shifted).add_(b).mul_(shifted).add_(c)
 
