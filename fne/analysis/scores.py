@@ -50,7 +50,8 @@ class Scored:
         self.hits = np.flatnonzero(self.y)
         result = np.unique(self.p[self.hits])
         place = np.searchsorted(result, self.p)
-        level = 2 * place + np.isin(self.p, result)
+        at = np.minimum(place, max(len(result) - 1, 0))
+        level = 2 * place + (result[at] == self.p if len(result) else False)
         # All of these increase: what is summed of a bin or level is a slice.
         self.bin_starts, self.level_starts = (np.flatnonzero(np.diff(part, prepend=-1)) for part in (self.bin, level))
         self.hit_starts = np.flatnonzero(np.diff(level[self.hits], prepend=-1))
@@ -67,41 +68,7 @@ class Scored:
             weights: (N,) >= 0, in the order given at first; None counts every pair once.
         """
         w = np.ones(len(self.p)) if weights is None else weights.astype(np.float64)
-        return self.under(lambda pairs: w[pairs, None], 1)[0]
-
-    def under(self, weights: Callable[[slice | np.ndarray], np.ndarray], columns: int) -> np.ndarray:
-        """The scores (columns, metrics) under several weights, in one pass over the pairs and in little memory.
-
-        Args:
-            weights: Gives those of some pairs, named by their place in the order given at first, (pairs, columns).
-            columns: How many there are.
-        """
-        gaps = np.zeros((len(self.bin_starts), columns))
-        every, hits = (np.zeros((len(self.level_starts), columns)) for _ in range(2))
-        of_hits, sums = np.zeros((len(self.hits), columns)), np.zeros((3, columns))
-        of_pairs = np.stack([np.ones_like(self.p), self.squared, self.surprise])
-        step = max(1, BLOCK // columns)
-        for start in range(0, len(self.p), step):
-            part = slice(start, start + step)
-            w = weights(part if self.order is None else self.order[part])
-            sums += of_pairs[:, part] @ w
-            _add(gaps, self.bin_starts, w * self.gap[part, None], start)
-            _add(every, self.level_starts, w, start)
-            mine = slice(*np.searchsorted(self.hits, [start, start + step]))
-            of_hits[mine] = w[self.hits[mine] - start]
-        hits[self.hit_levels] = np.add.reduceat(of_hits, self.hit_starts, axis=0)
-        misses = every - hits
-        total, positives, negatives = sums[0], hits.sum(axis=0), misses.sum(axis=0)
-        with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 where nothing is counted: NaN
-            above = np.cumsum(every[::-1], axis=0)[::-1]
-            precision = np.cumsum(hits[::-1], axis=0)[::-1] / np.where(above > 0, above, 1)
-            scores = np.stack([
-                np.abs(gaps).sum(axis=0) / total,
-                *(sums[1:] / total),
-                (hits * (np.cumsum(misses, axis=0) - misses / 2)).sum(axis=0) / (positives * negatives),
-                np.where(negatives > 0, (hits * precision).sum(axis=0) / positives, np.nan),
-            ], axis=1)  # fmt: skip
-        return scores
+        return under([self], lambda pairs: w[pairs, None], 1)[0, 0]
 
     def reliability(self) -> list[dict[str, float]]:
         """Per bin of equal mass: mean probability, observed positives, pairs; empty bins left out."""
@@ -111,6 +78,62 @@ class Scored:
             {"bin": b, "probability": float(p[b] / counts[b]), "positives": int(y[b]), "pairs": int(counts[b])}
             for b in np.flatnonzero(counts).tolist()
         ]
+
+
+class _Sums:
+    """What scores are made of, under several weights: pairs are added from the least probability on."""
+
+    def __init__(self, of: Scored, columns: int) -> None:
+        self.of = of
+        self.gaps = np.zeros((len(of.bin_starts), columns))
+        self.every, self.hits = (np.zeros((len(of.level_starts), columns)) for _ in range(2))
+        self.of_hits, self.sums = np.zeros((len(of.hits), columns)), np.zeros((3, columns))
+        self.of_pairs = np.stack([np.ones_like(of.p), of.squared, of.surprise])
+
+    def add(self, start: int, w: np.ndarray) -> None:
+        """Add the weights (pairs, columns) of the pairs from the place ``start`` on."""
+        of, part = self.of, slice(start, start + len(w))
+        self.sums += self.of_pairs[:, part] @ w
+        _add(self.gaps, of.bin_starts, w * of.gap[part, None], start)
+        _add(self.every, of.level_starts, w, start)
+        mine = slice(*np.searchsorted(of.hits, [start, start + len(w)]))
+        self.of_hits[mine] = w[of.hits[mine] - start]
+
+    def scores(self) -> np.ndarray:
+        """(columns, metrics)."""
+        every, hits = self.every, self.hits
+        hits[self.of.hit_levels] = np.add.reduceat(self.of_hits, self.of.hit_starts, axis=0)
+        misses = every - hits
+        total, positives, negatives = self.sums[0], hits.sum(axis=0), misses.sum(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 where nothing is counted: NaN
+            above = np.cumsum(every[::-1], axis=0)[::-1]
+            precision = np.cumsum(hits[::-1], axis=0)[::-1] / np.where(above > 0, above, 1)
+            return np.stack([
+                np.abs(self.gaps).sum(axis=0) / total,
+                *(self.sums[1:] / total),
+                (hits * (np.cumsum(misses, axis=0) - misses / 2)).sum(axis=0) / (positives * negatives),
+                np.where(negatives > 0, (hits * precision).sum(axis=0) / positives, np.nan),
+            ], axis=1)  # fmt: skip
+
+
+def under(scored: Sequence[Scored], weights: Callable[[slice | np.ndarray], np.ndarray], columns: int) -> np.ndarray:
+    """The scores (probabilities, columns, metrics) under several weights, in one pass over the pairs, in little memory.
+
+    Args:
+        scored: Several probabilities of the same pairs; those that came sorted are given the same weights.
+        weights: Gives those of some pairs, named by their place in the order given at first, (pairs, columns).
+        columns: How many there are.
+    """
+    sums, step = [_Sums(item, columns) for item in scored], max(1, BLOCK // columns)
+    for start in range(0, len(scored[0].p), step):
+        part, shared = slice(start, start + step), None
+        for item, of_item in zip(scored, sums, strict=True):
+            if item.order is not None:
+                of_item.add(start, weights(item.order[part]))
+            else:
+                shared = weights(part) if shared is None else shared
+                of_item.add(start, shared)
+    return np.stack([of_item.scores() for of_item in sums])
 
 
 def bootstrap(
@@ -137,11 +160,11 @@ def bootstrap(
     drawn = (np.bincount(stream.integers(0, images, images), minlength=images) for _ in range(draws))
     counts = np.stack(list(drawn), axis=1).astype(np.float64)
     parts = [counts[:, at : at + AT_ONCE] for at in range(0, draws, AT_ONCE)]  # memory: levels times draws
-
-    def under(item: Scored, some: np.ndarray) -> np.ndarray:
-        return item.under(lambda pairs: some[image[pairs]] * some[caption_image[pairs]], some.shape[1])
-
-    return np.stack([np.concatenate([under(item, some) for some in parts]) for item in scored])
+    found = [
+        under(scored, lambda pairs, some=some: some[image[pairs]] * some[caption_image[pairs]], some.shape[1])  # type: ignore[misc]  # bound here
+        for some in parts
+    ]
+    return np.concatenate(found, axis=1)
 
 
 def _add(sums: np.ndarray, starts: np.ndarray, rows: np.ndarray, at: int) -> None:
