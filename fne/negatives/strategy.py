@@ -18,6 +18,10 @@ features at another place of a batch: up to 4e-7 where the embeddings have 768 d
 twin of the positive would lie below or above it at random. Sharper limits mean nothing in float32.
 """
 
+LANES = 32
+"""Numbers that a vectorised loop of torch takes at a time on a CPU. What is left over rounds otherwise: several rows,
+directions or seeds together equal each alone only where all sizes are multiples."""
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -199,7 +203,8 @@ def hardest(similarities: Tensor, allowed: Tensor) -> Tensor:
     """
     if (both := arrays(similarities, allowed)) is None:
         return similarities.masked_fill(~allowed, -torch.inf).argmax(dim=-1)
-    limit = both[1].astype(both[0].dtype)  # infinite with the sign of allowed - 1/2: no branch for every candidate
+    # Infinite with the sign of allowed - 1/2: no branch for every candidate.
+    limit = np.broadcast_to(both[1], both[0].shape).astype(both[0].dtype)
     limit -= limit.dtype.type(0.5)
     limit *= limit.dtype.type(np.inf)
     return torch.as_tensor(np.fmin(both[0], limit, out=limit).argmax(axis=-1))
@@ -242,7 +247,7 @@ def few(similarities: Tensor, excluded: Tensor, limit: Tensor) -> tuple[Tensor, 
 
     Returns:
         Candidates (..., B, K) int64 in their order, with gaps, and where there are none, (..., B, K) bool. K is a
-        multiple of 32, where vectorised functions round alike. None where that would not pay, or not on a CPU.
+        multiple of :data:`LANES`. None where that would not pay, or not on a CPU.
     """
     if (given := arrays(similarities, excluded, limit)) is None or np.isnan(given[2]).any():
         return None
@@ -250,7 +255,7 @@ def few(similarities: Tensor, excluded: Tensor, limit: Tensor) -> tuple[Tensor, 
     place = np.flatnonzero(np.greater(np.greater(given[0], given[2][..., None]), given[1]))
     row, column = np.divmod(place, count)
     number = np.bincount(row, minlength=similarities[..., 0].numel())
-    width = (int(number.max(initial=0)) // 32 + 1) * 32
+    width = (int(number.max(initial=0)) // LANES + 1) * LANES
     if 2 * width > count:
         return None
     slot = np.arange(len(place)) - np.repeat(number.cumsum() - number, number)

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fne.negatives.strategy import LANES
 from fne.results.code import Code
 from fne.results.current import take_back
 from fne.results.schema import write_part
@@ -41,9 +42,6 @@ PAIRS_TOGETHER = 1_000_000
 """Pairs of anchor and candidate, over all replicates, that one engine on a CPU compares in a step and direction. On a
 Xeon with 300 MB of cache five replicates below it take 0.59 to 0.77 of the time of five alone, and 0.79 to 0.92 with a
 million pairs each (docs/performance.md); on a machine with less cache such large ones took 1.4."""
-LANES = 32
-"""Numbers that a vectorised loop of torch takes at a time on a CPU. What is left over rounds otherwise: a replicate
-equals its seed alone only where the batch and every parameter are multiples."""
 TRIED = 2
 """Steps of the warm-up and of the main phase in which seeds together have to give the weights of seeds alone."""
 CHECKPOINT_SHARE = 50

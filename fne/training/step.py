@@ -16,7 +16,7 @@ from fne.losses.dense import Dense
 from fne.losses.loss import Loss, positive_of, positive_similarity
 from fne.negatives.memory.kind import EMPTY
 from fne.negatives.oracle import draw_positive, exclude_by_truth
-from fne.negatives.strategy import Selection, Strategy, arrays, draw
+from fne.negatives.strategy import LANES, Selection, Strategy, arrays, draw
 from fne.study.plugins import Plugin, check_before_training, find, keywords
 from fne.training.context import Context
 from fne.training.data import Pairs
@@ -31,7 +31,8 @@ batch, at least one; it would else cost twice what the others do. All of 128 anc
 
 BOTH = 1 << 18
 """Pairs of anchor and candidate, of all replicates and both directions, up to which a rule selects for both at once:
-half as many small operations, which is what selecting costs there."""
+half as many small operations, which is what selecting costs there. Of each direction they are a multiple of
+:data:`~fne.negatives.strategy.LANES`, so that vectorised functions round as they do for one."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,8 @@ class Step:
         with torch.no_grad():
             excluded = None if fused else exclude(context, rule.own_pair_only)
         total, kept = torch.zeros(image.shape[0], device=image.device), []
-        at_once = excluded is not None and rule.selects_both and 2 * excluded.numel() <= BOTH
+        pairs = 0 if excluded is None else excluded.numel()
+        at_once = rule.selects_both and 0 < 2 * pairs <= BOTH and pairs % LANES == 0
         both = self.select_both(rule, excluded, context) if at_once else None  # type: ignore[arg-type]  # as just said
         for direction in range(2):
             if excluded is None:

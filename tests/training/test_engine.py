@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 
 from fne.steps.train import together
-from fne.training import checkpoint
+from fne.training import checkpoint, step
 from fne.training.data import EpochPlan, Items, Split, Standardiser, rescale
 from fne.training.engine import Engine, learning_rate
 from fne.training.heads import DualEncoder
@@ -100,6 +101,19 @@ def test_seeds_whose_weights_would_differ_train_apart(monkeypatch) -> None:
 def test_resume_is_bit_equal_at_any_step(sections, tmp_path: Path) -> None:
     whole = toy.assert_resumes(lambda: engine_of(**sections), (1, 5, 7, 11, 19), tmp_path)
     assert whole.total_steps == 20 and whole.state().get("strategy/map_fitted", torch.ones(1)).all()
+
+
+@pytest.mark.parametrize("sections", toy.RULES.values(), ids=toy.RULES)
+def test_both_directions_at_once_train_as_one_after_the_other(sections, monkeypatch: pytest.MonkeyPatch) -> None:
+    sections = sections | {"memory": sections.get("memory", {}) | {"size": 48}}  # 16 anchors with 64 candidates
+    at_once = mock.patch.object(step.Step, "select_both", autospec=True, side_effect=step.Step.select_both)
+    with at_once as counted:
+        both = toy.trained([0, 1], **sections)
+    assert bool(counted.call_count) == (both.rule.selects_both or both.warmup.selects_both)
+    monkeypatch.setattr(step, "BOTH", 0)
+    each = toy.trained([0, 1], **sections)
+    for name, value in each.state().items():
+        torch.testing.assert_close(both.state()[name], value, rtol=0, atol=0, equal_nan=True, msg=name)
 
 
 def test_a_checkpoint_of_another_run_is_set_aside_and_a_damaged_one_refused(tmp_path: Path, capsys) -> None:
