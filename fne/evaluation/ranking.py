@@ -104,7 +104,7 @@ def _rank(
         (queries[part[:, 0]].double() * gallery[part[:, 1]].double()).sum(dim=1).float()
         for part in pairs.split(max(1, chunk_elements // max(1, queries.shape[1])))
     ])  # fmt: skip
-    sides = [_Side(pairs[:, side], value, sizes[side], min(top, sizes[1 - side])) for side in (0, 1)[: 1 + both]]
+    sides = [Side(pairs[:, side], value, sizes[side], min(top, sizes[1 - side])) for side in (0, 1)[: 1 + both]]
     step = max(1, chunk_elements // max(1, sizes[1]))
     width = max(1, chunk_elements // (4 * max(step, sides[-1].widest, 1)))
     wide = gallery.double().T
@@ -118,12 +118,12 @@ def _rank(
     return [side.ranks() for side in sides]
 
 
-class _Side:
+class Side:
     """What is known so far of the queries of one direction.
 
     Args:
         query: (P,) of every pair.
-        value: (P,) its similarity.
+        value: (P,) its similarity; of a block it may be written before the block is added.
         queries: How many there are.
         top: Leading items that are kept of each.
     """
@@ -144,7 +144,7 @@ class _Side:
         """Take similarities (b, c) of the queries from ``start`` on to the items from ``first`` on into account."""
         of, mine = slice(start, start + len(scores)), self.slice(start, start + len(scores))
         if mine.start < mine.stop:
-            greater, equal = _counts(scores, self.rows[mine] - start, self.value[mine])
+            greater, equal = _counts(scores, self.rows[mine] - start, self.value[mine].to(scores.dtype))
             self.greater[self.order[mine]] += greater
             self.equal[self.order[mine]] += equal
         if top := self.ids.shape[1]:

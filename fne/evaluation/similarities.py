@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from fne.evaluation.ranking import CHUNK_ELEMENTS, Ranks, _counts, _top
+from fne.evaluation.ranking import CHUNK_ELEMENTS, Ranks, Side
 
 Read = Callable[[slice, slice], np.ndarray]
 """Similarities of some queries (rows) to some items of the gallery (columns), floats; NaN nowhere."""
@@ -72,21 +72,13 @@ def count_blocks_in_blocks(
 
 def _rank(read: Read, queries: slice, gallery: slice, pairs: np.ndarray, top: int) -> Ranks:
     n_queries, n_gallery = queries.stop - queries.start, gallery.stop - gallery.start
-    order = np.argsort(pairs[:, 0], kind="stable")
-    rows, items = torch.from_numpy(pairs[order, 0].astype(np.int64)), torch.from_numpy(pairs[order, 1].astype(np.int64))
-    top = min(top, n_gallery)
-    greater, ties = np.zeros((2, len(pairs)), dtype=np.int32)
-    top_ids, top_scores = np.zeros((n_queries, top), dtype=np.int32), np.zeros((n_queries, top), dtype=np.float32)
+    query, item = torch.from_numpy(pairs.astype(np.int64)).unbind(1)
+    side = Side(query, torch.zeros(len(pairs), dtype=torch.float64), n_queries, min(top, n_gallery))
     step = max(1, CHUNK_ELEMENTS // n_gallery)
     for start in range(0, n_queries, step):
         stop = min(start + step, n_queries)
         scores = torch.from_numpy(read(slice(queries.start + start, queries.start + stop), gallery))
-        first, last = torch.searchsorted(rows, torch.tensor([start, stop])).tolist()
-        if first < last:
-            mine = rows[first:last] - start
-            above, equal = _counts(scores, mine, scores[mine, items[first:last]])
-            greater[order[first:last]], ties[order[first:last]] = above.numpy(), equal.numpy() - 1
-        if top:
-            values, ids = _top(scores, top)
-            top_scores[start:stop], top_ids[start:stop] = values.numpy(), ids.numpy()
-    return Ranks(greater, ties, top_ids, top_scores)
+        mine = side.slice(start, stop)
+        side.value[mine] = scores[side.rows[mine] - start, item[side.order[mine]]].double()
+        side.add(scores, start, 0)
+    return side.ranks()
