@@ -233,7 +233,7 @@ def _counts(values: np.ndarray, counted: np.ndarray) -> np.ndarray:
     """(BINS,): as :meth:`Diagnostics.add_histogram` counts on a device."""
     if few := 8 * np.count_nonzero(counted) < counted.size:
         values = values[counted]
-    if not -1 <= values.min(initial=1) <= values.max(initial=-1) <= 2:
+    if values.size and not -1 <= values.min() <= values.max() <= 2:
         values = np.nan_to_num(values, nan=-1.0).clip(-1, 1)
     shifted = values + np.float32(1)
     shifted /= np.float32(BIN_WIDTH)
