@@ -40,7 +40,7 @@ FIRST_CHECKPOINT, CHECKPOINT_SECONDS = 3.0, 30.0
 """Seconds of training until the first checkpoint, so that a job that is often killed early gets on, and between all."""
 PAIRS_TOGETHER = 1_000_000
 """Pairs of anchor and candidate, over all replicates, that one engine on a CPU compares in a step and direction. On a
-Xeon with 300 MB of cache five replicates below it take 0.59 to 0.77 of the time of five alone, and 0.79 to 0.92 with a
+Xeon with 300 MB of cache five replicates below it take 0.6 to 0.8 of the time of five alone, and 0.8 to 1.0 with a
 million pairs each (docs/performance.md); on a machine with less cache such large ones took 1.4."""
 TRIED = 2
 """Steps of the warm-up and of the main phase in which seeds together have to give the weights of seeds alone."""
