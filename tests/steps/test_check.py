@@ -31,7 +31,7 @@ def test_a_plugin_that_keeps_its_contract(project: Project, capsys: pytest.Captu
     assert check(project, f"{module}:SoftHard", "--set", "options.sharpness=3") == 0
     summary = capsys.readouterr().out
     assert f"strategy {module}:SoftHard" in summary and "sharpness=3.0" in summary and f"{module}.py)" in summary
-    assert summary.count("  holds: ") == 11 and summary.endswith("valid\n")
+    assert summary.count("  holds: ") == 12 and summary.endswith("valid\n")
 
 
 def test_a_loss_and_its_shared_key(project: Project, capsys: pytest.CaptureFixture) -> None:
