@@ -251,7 +251,7 @@ def test_the_rule_of_the_documents_trains_and_stands_in_the_table(project: Proje
     done = own.run("fne", "check")
     assert done.returncode == 0, done.stderr
     done = own.run("fne", "check", "my_rules:SoftHard", "--set", "options.sharpness=20")
-    assert done.returncode == 0 and done.stdout.count("  holds: ") == 11, done.stderr
+    assert done.returncode == 0 and done.stdout.count("  holds: ") == 12, done.stderr
     variants = "hardest_in_batch,fne,infonce,soft_hard"
     done = own.snakemake("--config", "study=smoke", f"variants={variants}", "--cores", "2")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
