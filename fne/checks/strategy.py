@@ -270,7 +270,7 @@ def _alone(make: Callable[[], Strategy]) -> None:
 
 
 def _both(make: Callable[[], Strategy]) -> None:
-    given = [case((2,), 6, 20, seed=seed) for seed in range(2)]
+    given = [case((3,), 8, 20, seed=seed) for seed in range(2)]  # three replicates: no axis passes for another
     first, second = (shown(fresh(make, given[0]), given[0]) for _ in range(2))
     inputs = tuple(torch.stack(parts) for parts in zip(*(one.inputs for one in given), strict=True))
     whole = select(first, Case(given[0].label, given[0].online, given[0].same_image, inputs, {}))

@@ -192,7 +192,7 @@ class Features:
                 offsets = np.load(path, allow_pickle=False)
         remembered.save()
         pages = Pages(folder / VALUES) if size else None
-        values = np.frombuffer(pages.map if pages else b"", dtype).reshape(count, manifest["dim"])
+        values = np.frombuffer(pages.map if pages else bytearray(), dtype).reshape(count, manifest["dim"])
         return cls(folder, manifest, values, offsets, pages)
 
     def __len__(self) -> int:

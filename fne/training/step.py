@@ -32,7 +32,8 @@ batch, at least one; it would else cost twice what the others do. All of 128 anc
 BOTH = 1 << 18
 """Pairs of anchor and candidate, of all replicates and both directions, up to which a rule selects for both at once:
 half as many small operations, which is what selecting costs there. Of each direction they are a multiple of
-:data:`~fne.negatives.strategy.LANES`, so that vectorised functions round as they do for one."""
+:data:`~fne.negatives.strategy.LANES`, and torch has one thread (several part the numbers at other places), so that
+vectorised functions round as they do for one."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ class Step:
             excluded = None if fused else exclude(context, rule.own_pair_only)
         total, kept = torch.zeros(image.shape[0], device=image.device), []
         pairs = 0 if excluded is None else excluded.numel()
-        at_once = rule.selects_both and 0 < 2 * pairs <= BOTH and pairs % LANES == 0
+        at_once = rule.selects_both and 0 < 2 * pairs <= BOTH and pairs % LANES == 0 and torch.get_num_threads() == 1
         both = self.select_both(rule, excluded, context) if at_once else None  # type: ignore[arg-type]  # as just said
         for direction in range(2):
             if excluded is None:

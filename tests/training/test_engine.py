@@ -106,6 +106,7 @@ def test_resume_is_bit_equal_at_any_step(sections, tmp_path: Path) -> None:
 @pytest.mark.parametrize("sections", toy.RULES.values(), ids=toy.RULES)
 def test_both_directions_at_once_train_as_one_after_the_other(sections, monkeypatch: pytest.MonkeyPatch) -> None:
     sections = sections | {"memory": sections.get("memory", {}) | {"size": 48}}  # 16 anchors with 64 candidates
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     at_once = mock.patch.object(step.Step, "select_both", autospec=True, side_effect=step.Step.select_both)
     with at_once as counted:
         both = toy.trained([0, 1], **sections)
