@@ -68,7 +68,7 @@ def joint(digests: Sequence[str]) -> str:
 
 
 class Pages:
-    """A file mapped into memory, of which little more than :data:`HELD` bytes are resident at a time.
+    """A file mapped into memory, of which about :data:`HELD` bytes, and what one read takes, are resident at a time.
 
     A page that was read stays resident until memory is short, and a scheduler that watches resident memory counts it
     as the job's own: without a bound a job "needs" whatever file it reads at random.
@@ -83,7 +83,7 @@ class Pages:
         self.read = 0
 
     def took(self, rows: int) -> None:
-        """Call it when rows were copied out of the map, which nothing may write to."""
+        """Call it when so many rows were copied out of the map, which nothing may write to: that would be undone."""
         self.read += rows * AROUND
         if self.read > HELD < len(self.map):
             self.read = 0
