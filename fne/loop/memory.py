@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fne.negatives.memory.kind import Candidates
-from fne.negatives.memory.momentum import update_momentum
+from fne.negatives.memory.momentum import moving, update_momentum
 from fne.negatives.memory.queue import MemoryQueue as Ring
 from fne.utils.seeding import torch_stream
 
@@ -130,7 +130,7 @@ class MomentumEncoder(nn.Module):
         shapes = [[tuple(each.shape) for each in one.parameters()] for one in (self.model, model)]
         if shapes[0] != shapes[1]:
             raise ValueError("not the model that this is the average of: its parameters differ in number or shape")
-        update_momentum(self.model, model, self.momentum)
+        update_momentum(moving(self.model), moving(model), self.momentum)
 
     @torch.no_grad()
     def forward(self, *inputs: Any, **keywords: Any) -> Any:

@@ -91,5 +91,6 @@ def pick(candidates: Tensor, index: Tensor) -> Tensor:
     """
     *lead, count, dim = candidates.shape
     flat = candidates.reshape(-1, dim)
-    rows = torch.arange(flat.shape[0] // count, device=index.device).mul_(count).reshape(*lead, 1)
-    return flat.index_select(0, (index + rows).reshape(-1)).reshape(*index.shape, dim)
+    if len(flat) > count:
+        index = index + torch.arange(0, len(flat), count, device=index.device).reshape(*lead, 1)
+    return flat.index_select(0, index.reshape(-1)).reshape(*index.shape, dim)

@@ -198,11 +198,9 @@ class FalseNegativeElimination(Strategy):
     def observe(self, similarities: Tensor, same_image: Tensor) -> None:
         if self.posterior is None and self.weighting.cut_down != "global":
             return
-        if self.mask == "diagonal":
-            same_image = torch.eye(similarities.shape[-1], dtype=torch.bool, device=similarities.device)
         if self.reset == "ema":
             self.statistics.fade(self.decay)
-        self.statistics.update(similarities, same_image, self.population)
+        self.statistics.update(similarities, None if self.mask == "diagonal" else same_image, self.population)
 
     def weights(
         self, similarities: Tensor, excluded: Tensor, positive: Tensor

@@ -57,12 +57,12 @@ class PairStatistics:
                 if not name.endswith("mean"):
                     self._state[name] = self._state[name] * decay
 
-    def update(self, similarities: Tensor, masked: Tensor, population: str | None = "hardest") -> None:
+    def update(self, similarities: Tensor, masked: Tensor | None, population: str | None = "hardest") -> None:
         """Add one batch.
 
         Args:
             similarities: (..., B, B) online image x text similarities, pairs on the diagonal.
-            masked: (..., B, B) bool, entries that are no negatives (at least the diagonal).
+            masked: (..., B, B) bool, entries that are no negatives beside the diagonal; None: there are no others.
             population: Which negatives; see the class.
         """
         own, mutual = similarities.diagonal(dim1=-2, dim2=-1).double(), _mutual_rank_one(similarities)
@@ -72,11 +72,13 @@ class PairStatistics:
             self._state |= {name: own.new_zeros(*zero.shape, BINS) for name in self._fields[len(_MOMENTS) :]}
         self._add("pos", own, mutual)
         if population == "hardest":
-            off = similarities.masked_fill(masked, 0.0)
+            off = similarities.clone() if masked is None else similarities.masked_fill(masked, 0.0)
+            off.diagonal(dim1=-2, dim2=-1).zero_()
             hardest = torch.stack([off.amax(dim=-1), off.amax(dim=-2)], dim=-1).flatten(-2).double()
             self._add("neg", hardest, mutual.repeat_interleave(2, dim=-1))
         elif population == "batch":
-            self.add_negatives(similarities, ~masked)
+            own_pairs = torch.eye(similarities.shape[-1], dtype=torch.bool, device=similarities.device)
+            self.add_negatives(similarities, ~(own_pairs if masked is None else own_pairs | masked))
 
     def add_negatives(self, similarities: Tensor, counted: Tensor) -> None:
         """Add the similarities (..., B, C) of further negatives where ``counted`` (broadcastable bool)."""

@@ -74,7 +74,7 @@ class Standardiser:
         return cls(shift.float(), torch.where(scale > 1e-6, scale, 1.0).float(), rule)
 
     def __call__(self, values: Tensor) -> Tensor:
-        return (rescale(values.float(), self.rule) - self.shift) / self.scale
+        return (rescale(values.float(), self.rule) - self.shift).div_(self.scale)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Items:
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
         """Items at ``rows`` (...): values (..., D), or (..., T, D) padded with zeros with a mask (..., T); float32."""
         flat, mask = rows.reshape(-1), None
-        places = self.first[flat]
+        places = self.first.index_select(0, flat)
         if self.length is not None:
             position = torch.arange(self.longest, device=places.device)
             mask = position < self.length[flat].unsqueeze(-1)

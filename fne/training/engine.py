@@ -46,6 +46,7 @@ class Engine:
         self.steps = steps_per_epoch(train, self.batch_size, settings["epoch_unit"])
         self.learner = build_learner(config, self.seeds, train, device)
         self.model = self.learner.model
+        self.parameters = list(self.model.parameters())
         self.optimizer = OPTIMIZERS[settings["optimizer"]](
             self.learner.parameter_groups(settings["weight_decay"]), lr=settings["learning_rate"], fused=True
         )
@@ -124,7 +125,8 @@ class Engine:
         candidates = self.memory.candidates(image, text, inputs, batch, main=moment.main)
         context = Context(image, text, batch, candidates, self.memory.past, self.guide)
         losses, picks = self.step_of.losses(self.rule if moment.main else self.warmup, context, moment)
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:  # what the optimiser does in 20 times as many lines, each of which takes time
+            parameter.grad = None
         self.learner.backward(losses)
         self.learner.clip(self.config["train"]["gradient_clip"])
         self.optimizer.step()
@@ -191,7 +193,7 @@ class Engine:
         }
         if self.guide is not None:
             parts["guide"] = self.guide.model.state_dict()
-        for index, parameter in enumerate(self.model.parameters()):
+        for index, parameter in enumerate(self.parameters):
             for name, value in self.optimizer.state.get(parameter, {}).items():
                 parts.setdefault("optimizer", {})[f"{index}.{name}"] = value
         return {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
@@ -211,7 +213,7 @@ class Engine:
         if "guide" in parts:
             self.guide = Guide(self.learner, self.train, parts["guide"])
         self.memory.load_state(parts.get("memory", {}))
-        for index, parameter in enumerate(self.model.parameters()):
+        for index, parameter in enumerate(self.parameters):
             prefix = f"{index}."
             self.optimizer.state[parameter] = {
                 name.removeprefix(prefix): laid_out_as(parameter, value)

@@ -52,7 +52,8 @@ class MlpHead(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(R, B, inputs) -> (R, B, dim), L2-normalised."""
-        return nn.functional.normalize(self.second(nn.functional.gelu(self.first(x))), dim=-1)
+        y = self.second(nn.functional.gelu(self.first(x)))
+        return y / torch.linalg.vector_norm(y, dim=-1, keepdim=True).clamp_min(1e-12)
 
 
 class AttentionHead(nn.Module):

@@ -127,10 +127,11 @@ class HeadLearner(Learner):
             section["dim"],
             [torch_stream(seed, "init") for seed in seeds],
         ).to(device)
+        self.parameters = list(self.model.parameters())
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        decayed = [p for p in self.model.parameters() if p.shape[1] > 1]
-        plain = [p for p in self.model.parameters() if p.shape[1] == 1]
+        decayed = [p for p in self.parameters if p.shape[1] > 1]
+        plain = [p for p in self.parameters if p.shape[1] == 1]
         return [
             {"params": decayed, "weight_decay": weight_decay, "factor": 1.0},
             {"params": plain, "weight_decay": 0.0, "factor": 1.0},
@@ -159,7 +160,7 @@ class HeadLearner(Learner):
         return embed_split(model or self.model, split)  # type: ignore[arg-type]
 
     def clip(self, limit: float | None) -> None:
-        clip_gradients(self.model, limit)
+        clip_gradients(self.parameters, limit)
 
     def keep(self, best: dict[str, Tensor], better: Tensor) -> None:
         mask = better.to(next(self.model.parameters()).device)

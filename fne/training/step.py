@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -355,11 +356,11 @@ class Step:
         }
 
 
-def clip_gradients(model: nn.Module, limit: float | None) -> None:
+def clip_gradients(parameters: Sequence[nn.Parameter], limit: float | None) -> None:
     """Scale the gradient of each replicate to a norm of at most ``limit``, in place; None switches it off."""
     if limit is None:
         return
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if gradients[0].is_cpu and torch.stack(torch._foreach_norm(gradients)).norm() + 1e-6 < 0.99 * limit:
         return  # that of all replicates together is no less than any
     squares = [square.flatten(1) for square in torch._foreach_mul(gradients, gradients)]

@@ -239,7 +239,7 @@ def test_clipping_is_per_replicate() -> None:
         parameter.grad = torch.randn(parameter.shape, generator=generator)
         parameter.grad[1] *= 1e-3
     before = [p.grad.clone() for p in model.parameters()]
-    clip_gradients(model, 2.0)
+    clip_gradients(list(model.parameters()), 2.0)
     norms = [math.sqrt(sum(float(p.grad[r].double().square().sum()) for p in model.parameters())) for r in (0, 1)]
     assert norms[0] == pytest.approx(2.0, rel=1e-4)
     assert all(torch.equal(p.grad[1], g[1]) for p, g in zip(model.parameters(), before, strict=True))

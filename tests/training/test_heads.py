@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from fne.negatives.memory.momentum import update_momentum
+from fne.negatives.memory.momentum import moving, update_momentum
 from fne.training.dropout import dropout, uniform
 from fne.training.heads import DualEncoder
 
@@ -38,7 +38,7 @@ def test_initial_weights_come_from_the_replicates_own_stream() -> None:
 def test_momentum_update_by_hand() -> None:
     online, momentum = model(), model((5, 6, 7))
     before = copy.deepcopy(momentum.state_dict())
-    update_momentum(momentum, online, 0.9)
+    update_momentum(moving(momentum), moving(online), 0.9)
     for name, value in momentum.state_dict().items():
         torch.testing.assert_close(value, 0.9 * before[name] + 0.1 * online.state_dict()[name])
 

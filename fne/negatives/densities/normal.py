@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from fne.negatives.densities.density import Density, Fitted, spread_out
+from fne.negatives.strategy import arrays
+
+TINY = torch.finfo(torch.float32).tiny
 
 
 class Normal(Density):
@@ -19,14 +25,11 @@ class Normal(Density):
     """
 
     def fit(self, summary: dict[str, Tensor]) -> Fitted:
-        mean, variance = (torch.stack([summary[f"{side}_{of}"] for side in ("pos", "neg")]) for of in ("mean", "var"))
-        variance, squares = variance.clamp(min=torch.finfo(torch.float32).tiny), mean**2
-        # Of both at once: of so few numbers an operation costs as much as of one.
-        inverse, weighed, squared = ((part / variance).unbind() for part in (1, mean, squares))
-        a, b = (inverse[1] - inverse[0]) / 2, weighed[0] - weighed[1]
-        c = (squared[1] - squared[0]) / 2 + torch.log(variance[1] / variance[0]) / 2
-        # Centred in float64, so that a quadratic in float32 does not cancel large terms.
-        return {"centre": mean[0], "a": a, "b": b + 2 * a * mean[0], "lift": a * squares[0] + b * mean[0], "c": c}
+        moments = [summary[f"{side}_{of}"] for side in ("pos", "neg") for of in ("mean", "var")]
+        if (few := arrays(*moments)) is None:
+            return _quadratic(torch, *moments)
+        # Of so few numbers an operation of numpy takes a fifth of the time.
+        return {name: torch.as_tensor(value) for name, value in _quadratic(np, *few).items()}
 
     def log_odds(self, similarities: Tensor, fitted: Fitted, prior: Tensor | float) -> Tensor:
         centre, a, b, c = spread_out(similarities, *self.around_mean(fitted, prior))
@@ -36,3 +39,13 @@ class Normal(Density):
     def around_mean(self, fitted: Fitted, prior: Tensor | float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """mu+ and the coefficients of the log odds as a quadratic in ``s - mu+``, from the square down; (...) each."""
         return fitted["centre"], fitted["a"], fitted["b"], fitted["lift"] + (fitted["c"] + prior)
+
+
+def _quadratic(of: Any, pos_mean: Any, pos_var: Any, neg_mean: Any, neg_var: Any) -> dict[str, Any]:
+    """The coefficients of the log odds, but for the prior, from moments (...) that are tensors or arrays ``of``."""
+    pos_var, neg_var = (of.clip(variance, TINY, None) for variance in (pos_var, neg_var))
+    pos_square, neg_square = pos_mean * pos_mean, neg_mean * neg_mean
+    a, b = (1 / neg_var - 1 / pos_var) / 2, pos_mean / pos_var - neg_mean / neg_var
+    c = (neg_square / neg_var - pos_square / pos_var) / 2 + of.log(neg_var / pos_var) / 2
+    # Centred in float64, so that a quadratic in float32 does not cancel large terms.
+    return {"centre": pos_mean, "a": a, "b": b + 2 * a * pos_mean, "lift": a * pos_square + b * pos_mean, "c": c}

@@ -43,6 +43,7 @@ class MomentumMemory(Memory):
         super().__init__(learner, seeds, device)
         self.coefficient, self.always = momentum, fill == "always"
         self.encoder = learner.momentum_copy()
+        self.moving = moving(self.encoder), moving(learner.model)
         generators = [torch_stream(seed, "queue") for seed in seeds]
         self.queue = MemoryQueue(len(seeds), size, learner.dim, device, generators, initial)
 
@@ -53,7 +54,7 @@ class MomentumMemory(Memory):
         return self.queue.behind(Candidates(*self.past, batch.image_row, batch.caption_row))  # type: ignore[call-arg, misc]
 
     def after_step(self, batch: PairRows, step: int) -> None:
-        update_momentum(self.encoder, self.learner.model, self.coefficient)
+        update_momentum(*self.moving, self.coefficient)
         if self.past is not None:
             self.queue.push(*self.past, batch.image_row, batch.caption_row, step)
 
@@ -70,15 +71,22 @@ class MomentumMemory(Memory):
         self.queue.load_state(parts["queue"])
 
 
+def moving(model: torch.nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """What an average of a model is made of: its parameters, and its buffers (statistics of norms)."""
+    return list(model.parameters()), list(model.buffers())
+
+
 @torch.no_grad()
-def update_momentum(momentum: torch.nn.Module, online: torch.nn.Module, coefficient: float) -> None:
-    """``theta' <- c theta' + (1 - c) theta`` over all parameters at once; buffers (statistics of norms) are copied.
+def update_momentum(
+    momentum: tuple[list[Tensor], list[Tensor]], online: tuple[list[Tensor], list[Tensor]], coefficient: float
+) -> None:
+    """``theta' <- c theta' + (1 - c) theta`` over all parameters at once; buffers are copied.
 
     Args:
-        momentum: Holds theta', changed in place.
-        online: Holds theta.
+        momentum: theta', changed in place; what :func:`moving` gives.
+        online: theta.
         coefficient: c in [0, 1]; 0.995 as FNE was released.
     """
-    torch._foreach_lerp_(list(momentum.parameters()), list(online.parameters()), 1 - coefficient)
-    if buffers := list(momentum.buffers()):
-        torch._foreach_copy_(buffers, list(online.buffers()))
+    torch._foreach_lerp_(momentum[0], online[0], 1 - coefficient)
+    if momentum[1]:
+        torch._foreach_copy_(momentum[1], online[1])

@@ -54,6 +54,7 @@ class MemoryQueue:
         """The block without the places of the batch; views."""
         return Candidates(*(part[:, self.front :] for part in vars(self.block).values()))
 
+    @torch.no_grad()
     def push(self, image: Tensor, text: Tensor, image_row: Tensor, caption_row: Tensor, step: int) -> None:
         """Enter a batch of pairs, overwriting the oldest slots.
 
@@ -64,15 +65,15 @@ class MemoryQueue:
         """
         if self.size == 0:
             return
-        count = min(image.shape[1], self.size)
-        newest = [value[:, -count:].detach() for value in (image, text, image_row, caption_row)]
-        while count:  # in two pieces where the end of the ring comes between
-            piece = min(count, self.size - self.next)
+        begin, end, block = max(0, image.shape[1] - self.size), image.shape[1], self.block
+        slots = block.image, block.text, block.image_row, block.caption_row
+        while begin < end:  # in two pieces where the end of the ring comes between
+            piece = min(end - begin, self.size - self.next)
             place = slice(self.front + self.next, self.front + self.next + piece)
-            for slot, value in zip(vars(self.block).values(), newest, strict=False):
-                slot[:, place] = value[:, -count:][:, :piece]
-            self.block.entered[:, place] = step  # type: ignore[index]
-            self.next, count = (self.next + piece) % self.size, count - piece
+            for slot, value in zip(slots, (image, text, image_row, caption_row), strict=True):
+                slot[:, place] = value[:, begin : begin + piece]
+            block.entered[:, place] = step  # type: ignore[index]
+            self.next, begin = (self.next + piece) % self.size, begin + piece
 
     def behind(self, batch: Candidates) -> Candidates:
         """The batch, followed by all slots; valid until the next batch."""
