@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fne.negatives.strategy import Selection, Strategy, usable
+from fne.negatives.strategy import Selection, Strategy, any_of, as_numbers, usable
 
 
 class AllNegatives(Strategy):
@@ -18,4 +18,4 @@ class AllNegatives(Strategy):
 
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
         allowed = usable(similarities, excluded)
-        return Selection(index=None, weights=allowed.to(similarities.dtype), valid=allowed.any(dim=-1))
+        return Selection(index=None, weights=as_numbers(allowed, similarities.dtype), valid=any_of(allowed))

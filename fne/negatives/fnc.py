@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from fne.negatives.strategy import Selection, Strategy, kept_alike, usable
+from fne.negatives.strategy import Selection, Strategy, any_of, as_numbers, floored, kept_alike, usable
 
 
 class FalseNegativeCancellation(Strategy):
@@ -38,7 +37,7 @@ class FalseNegativeCancellation(Strategy):
 
     def suspects(self, teacher: Tensor, allowed: Tensor) -> Tensor:
         """(..., B, C) bool: the false negatives among what is allowed."""
-        scores = teacher.masked_fill(~allowed | teacher.isnan(), -torch.inf)
+        scores = floored(teacher, usable(teacher, ~allowed))
         count = min(self.count, scores.shape[-1])
         top = scores.topk(min(count + 1, scores.shape[-1]), dim=-1).values
         last, following = top[..., count - 1 : count], top[..., count:]
@@ -78,7 +77,7 @@ class FalseNegativeAttraction(FalseNegativeCancellation):
         suspects = self.suspects(teacher, allowed)
         return Selection(
             index=None,
-            weights=(allowed & ~suspects).to(similarities.dtype),
-            valid=allowed.any(dim=-1),
+            weights=as_numbers(allowed & ~suspects, similarities.dtype),
+            valid=any_of(allowed),
             attracted=suspects,
         )

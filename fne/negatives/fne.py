@@ -14,7 +14,7 @@ from fne.negatives.posterior import Posterior
 from fne.negatives.prior import EMPrior
 from fne.negatives.recalibration import Recalibration
 from fne.negatives.statistics import PairStatistics
-from fne.negatives.strategy import Selection, Strategy, any_of, draw, few, hardest, usable
+from fne.negatives.strategy import Selection, Strategy, above, any_of, draw, few, hardest, usable
 from fne.negatives.weighting import Weighting
 from fne.utils.fields import Choice, When
 
@@ -252,7 +252,7 @@ class FalseNegativeElimination(Strategy):
             return Selection(index, None, valid, fallback=fallback)
         weights = few_of.weights.new_zeros(similarities.shape).scatter_add_(-1, place, few_of.weights)  # type: ignore[union-attr, arg-type]
         probability = None if self.posterior is None else self.posterior.of(similarities, excluded, learn=False)
-        overridden = None if probability is None else probability > self.weighting.limit
+        overridden = None if probability is None else above(probability, self.weighting.limit)
         return Selection(index, weights, valid, probability, overridden, fallback)
 
     def _select(

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from fne.negatives.strategy import TIE, Selection, Strategy, kept_alike, usable
+from fne.negatives.strategy import TIE, Selection, Strategy, above, kept_alike, usable
 
 
 class GISTEmbed(Strategy):
@@ -46,4 +46,5 @@ class GISTEmbed(Strategy):
         self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor, *, guide: Tensor
     ) -> Selection:
         own = guide.diagonal(dim1=-2, dim2=-1).unsqueeze(-1)
-        return kept_alike(usable(similarities, excluded), ~(guide > own - self.margin + TIE), similarities.dtype)
+        allowed = usable(similarities, excluded)
+        return kept_alike(allowed, ~above(guide, own - self.margin + TIE), similarities.dtype)

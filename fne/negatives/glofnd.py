@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fne.negatives.strategy import Selection, Strategy, at_least_float32, kept_alike, usable
+from fne.negatives.strategy import Selection, Strategy, above, any_of, at_least_float32, count, kept_alike, usable
 
 _FIELDS = ("threshold", "mean", "square", "count")
 EPSILON = 1e-8
@@ -91,25 +91,25 @@ class GloFND(Strategy):
         allowed = usable(similarities, excluded)
         precise = at_least_float32(similarities)
         threshold = self._updated(precise, allowed, anchor, direction)
-        return kept_alike(allowed, ~(precise > threshold.unsqueeze(-1)), similarities.dtype)
+        return kept_alike(allowed, ~above(precise, threshold.unsqueeze(-1)), similarities.dtype)
 
     def _updated(self, similarities: Tensor, allowed: Tensor, anchor: Tensor, direction: int) -> Tensor:
         """(..., B): make one step for each anchor and return its threshold; without negatives it stays."""
         old = {name: self._state[f"{name}_{direction}"].gather(-1, anchor) for name in _FIELDS}
-        negatives = allowed.sum(dim=-1)
-        above = (allowed & (similarities > old["threshold"].unsqueeze(-1))).sum(dim=-1)
-        gradient = self.share - above / negatives.clamp(min=1)
+        negatives = count(allowed)
+        near = count(allowed & above(similarities, old["threshold"].unsqueeze(-1)))
+        gradient = self.share - near / negatives.clamp(min=1)
         # An anchor may come up twice in a batch; what both write must then be equal.
         told = negatives > 0
         same = (anchor.unsqueeze(-1) == anchor.unsqueeze(-2)) & told.unsqueeze(-2)
         gradient = (same * gradient.unsqueeze(-2)).sum(dim=-1) / same.sum(dim=-1).clamp(min=1)
-        told = same.any(dim=-1)
-        count = old["count"] + 1
+        told = any_of(same)
+        counted = old["count"] + 1
         mean = self.beta1 * old["mean"] + (1 - self.beta1) * gradient
         square = self.beta2 * old["square"] + (1 - self.beta2) * gradient.square()
-        step = mean / (1 - self.beta1**count) / ((square / (1 - self.beta2**count)).sqrt() + EPSILON)
+        step = mean / (1 - self.beta1**counted) / ((square / (1 - self.beta2**counted)).sqrt() + EPSILON)
         threshold = (old["threshold"] - self.rate * step).clamp(-1, 1)
-        for name, new in (("threshold", threshold), ("mean", mean), ("square", square), ("count", count)):
+        for name, new in (("threshold", threshold), ("mean", mean), ("square", square), ("count", counted)):
             value = torch.where(told, new, old[name]).to(old[name].dtype)
             self._state[f"{name}_{direction}"].scatter_(-1, anchor, value)
         return self._state[f"threshold_{direction}"].gather(-1, anchor)

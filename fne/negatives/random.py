@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from fne.negatives.strategy import Selection, Strategy, any_of, draw, usable
+from fne.negatives.strategy import Selection, Strategy, any_of, as_numbers, draw, usable
 
 
 class RandomNegative(Strategy):
@@ -17,5 +18,5 @@ class RandomNegative(Strategy):
 
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
         allowed = usable(similarities, excluded)
-        weights = allowed.float()
+        weights = as_numbers(allowed, torch.float32)
         return Selection(index=draw(weights, uniform), weights=weights, valid=any_of(allowed))

@@ -43,5 +43,5 @@ class SimANS(Strategy):
 
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
         allowed = usable(similarities, excluded)
-        gap = at_least_float32(similarities) - at_least_float32(positive).unsqueeze(-1) - self.offset
-        return draw_kept(-self.sharpness * gap.square(), allowed, allowed, uniform)
+        gap = at_least_float32(similarities) - at_least_float32(positive).unsqueeze(-1)
+        return draw_kept(gap.sub_(self.offset).square_().mul_(-self.sharpness), allowed, allowed, uniform)

@@ -186,9 +186,38 @@ def any_of(flags: Tensor) -> Tensor:
     return flags.any(dim=-1) if (one := arrays(flags)) is None else torch.as_tensor(one[0].any(axis=-1))
 
 
+def count(flags: Tensor) -> Tensor:
+    """(..., B) int64: how many flags (..., B, C) of an anchor are set."""
+    return as_numbers(flags, torch.float32).sum(dim=-1).long()  # exact, and faster, up to 16 million
+
+
 def greatest(values: Tensor) -> Tensor:
     """(..., B) int64: argmax_j of values (..., B, C), the first one on ties."""
     return values.argmax(dim=-1) if (one := arrays(values)) is None else torch.as_tensor(one[0].argmax(axis=-1))
+
+
+def above(values: Tensor, limit: Tensor | float) -> Tensor:
+    """(..., B, C) bool: values that are greater than the limit, or than that of their anchor (..., B, 1)."""
+    given = arrays(values, limit) if isinstance(limit, Tensor) else arrays(values)
+    if given is None:
+        return values > limit
+    return torch.from_numpy(np.greater(given[0], given[1] if isinstance(limit, Tensor) else limit))
+
+
+def as_numbers(flags: Tensor, dtype: torch.dtype) -> Tensor:
+    """1 where a flag is set, else 0: bytes are turned into numbers in a fifth of the time."""
+    return flags.view(torch.uint8).to(dtype)
+
+
+def floored(values: Tensor, allowed: Tensor) -> Tensor:
+    """Values (..., B, C), minus infinity where not allowed. What is allowed is not NaN."""
+    if (both := arrays(values, allowed)) is None:
+        return values.masked_fill(~allowed, -torch.inf)
+    # Infinite with the sign of allowed - 1/2: no branch for every candidate, which a processor guesses wrong.
+    limit = np.broadcast_to(both[1], both[0].shape).astype(both[0].dtype)
+    limit -= limit.dtype.type(0.5)
+    limit *= limit.dtype.type(np.inf)
+    return torch.from_numpy(np.fmin(both[0], limit, out=limit))
 
 
 def hardest(similarities: Tensor, allowed: Tensor) -> Tensor:
@@ -201,13 +230,7 @@ def hardest(similarities: Tensor, allowed: Tensor) -> Tensor:
     Returns:
         (..., B) int64; meaningless in rows that allow nothing.
     """
-    if (both := arrays(similarities, allowed)) is None:
-        return similarities.masked_fill(~allowed, -torch.inf).argmax(dim=-1)
-    # Infinite with the sign of allowed - 1/2: no branch for every candidate.
-    limit = np.broadcast_to(both[1], both[0].shape).astype(both[0].dtype)
-    limit -= limit.dtype.type(0.5)
-    limit *= limit.dtype.type(np.inf)
-    return torch.as_tensor(np.fmin(both[0], limit, out=limit).argmax(axis=-1))
+    return greatest(floored(similarities, allowed))
 
 
 def draw(weights: Tensor, uniform: Tensor) -> Tensor:
@@ -295,10 +318,10 @@ def draw_kept(log_weights: Tensor, allowed: Tensor, kept: Tensor, uniform: Tenso
     """
     kept = usable(log_weights, ~(kept if kept is allowed else kept & allowed))
     found = any_of(kept)
-    weights = log_weights.masked_fill(~kept, -torch.inf).softmax(dim=-1)
+    weights = floored(log_weights, kept).softmax(dim=-1)
     if found.is_cpu and found.all():
         return Selection(draw(weights, uniform), weights, valid=found, fallback=~found)
-    valid, weights = any_of(allowed), torch.where(found.unsqueeze(-1), weights, allowed.to(weights.dtype))
+    valid, weights = any_of(allowed), torch.where(found.unsqueeze(-1), weights, as_numbers(allowed, weights.dtype))
     return Selection(draw(weights, uniform), weights, valid, fallback=valid & ~found)
 
 
@@ -311,7 +334,7 @@ def kept_alike(allowed: Tensor, kept: Tensor, dtype: torch.dtype) -> Selection:
         dtype: Of the weights.
     """
     kept, valid = kept & allowed, any_of(allowed)
-    return Selection(index=None, weights=kept.to(dtype), valid=valid, fallback=valid & ~any_of(kept))
+    return Selection(index=None, weights=as_numbers(kept, dtype), valid=valid, fallback=valid & ~any_of(kept))
 
 
 def at_least_float32(values: Tensor) -> Tensor:

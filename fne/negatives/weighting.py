@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fne.negatives.strategy import TIE, at_least_float32
+from fne.negatives.strategy import TIE, above, at_least_float32
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Weighting:
         weights = torch.exp(-self.tau * (similarities - positive.unsqueeze(-1)).square())
         overridden = None
         if probability is not None:
-            overridden = probability > self.limit
+            overridden = above(probability, self.limit)
             if self.elimination == "released":
                 weights = torch.where(overridden, torch.exp(-self.tau * probability), weights)
             elif self.elimination == "power":

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fne.negatives.strategy import Selection, arrays
+from fne.negatives.strategy import Selection, arrays, count
 from fne.protocols import DIRECTIONS
 from fne.training.data import Pairs
 
@@ -248,10 +248,3 @@ def _counts(values: np.ndarray, counted: np.ndarray) -> np.ndarray:
         total += pairs.sum(axis=0) + pairs.sum(axis=1)
     total[BINS - 1] += total[BINS:255].sum()
     return total[:BINS]
-
-
-def count(flags: Tensor) -> Tensor:
-    """(..., B) int64: how many flags (..., B, C) of an anchor are set."""
-    if (one := arrays(flags)) is None:
-        return flags.sum(dim=-1)
-    return torch.as_tensor(np.count_nonzero(one[0], axis=-1))

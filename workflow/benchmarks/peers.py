@@ -1,8 +1,8 @@
 """The same training step as others write it, to stand beside the floor: for speed alone, with no test of its results.
 
 *Plain*: the queue is joined to the batch in every step, the whole matrix of similarities carries gradient, and a rule
-is a few lines of dense torch on it. *pytorch-metric-learning* (an extra): its own miner and losses on the same
-embeddings.
+is a few lines of dense torch on it, without the candidates of the anchor's own image. *pytorch-metric-learning* (an
+extra): its own miner and losses on the same embeddings.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy, softplus
 
 MARGIN, TEMPERATURE = 0.2, 0.05
 Rule = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Loss of anchors (B, D) and candidates (C, D), of which candidate i is the own pair of anchor i; labels (C,)."""
+"""Loss of anchors (B, D) and candidates (C, D), of which candidate i is the own pair of anchor i; image ids (C,)."""
 
 
 class Peer(Floor):
@@ -25,7 +25,7 @@ class Peer(Floor):
 
     def __init__(self, size: Size, rule: Rule) -> None:
         super().__init__(size, torch.device("cpu"))
-        self.rule, self.labels = rule, torch.arange(size.candidates)
+        self.rule, self.ids = rule, torch.arange(-size.candidates, 0)
 
     def step(self) -> None:
         """One step."""
@@ -36,7 +36,8 @@ class Peer(Floor):
             past = self.momentum(*batch)
         queue = [block[self.size.batch :] for block in self.candidates]
         others = [torch.cat([new, old]) for new, old in zip(past, queue, strict=True)]
-        loss = self.rule(anchors[0], others[1], self.labels) + self.rule(anchors[1], others[0], self.labels)
+        self.ids = torch.cat([rows, self.ids[: self.size.queue]])  # the queue moves on by a batch
+        loss = self.rule(anchors[0], others[1], self.ids) + self.rule(anchors[1], others[0], self.ids)
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
@@ -50,22 +51,21 @@ class Peer(Floor):
         self.at += 1
 
 
-def _scores(anchors: Tensor, others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Similarities (B, C), those of the own pairs (B, 1), and the mask of the own pairs."""
+def _scores(anchors: Tensor, others: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Similarities (B, C), those of the own pairs (B, 1), and the mask of the candidates of the anchor's image."""
     s = anchors @ others.T
-    own = torch.zeros_like(s, dtype=torch.bool).fill_diagonal_(True)
-    return s, s.diagonal().unsqueeze(1), own
+    return s, s.diagonal().unsqueeze(1), ids[: len(anchors)].unsqueeze(1) == ids
 
 
-def hardest(anchors: Tensor, others: Tensor, labels: Tensor) -> Tensor:
+def hardest(anchors: Tensor, others: Tensor, ids: Tensor) -> Tensor:
     """Max of hinges (VSE++)."""
-    s, plus, own = _scores(anchors, others)
+    s, plus, own = _scores(anchors, others, ids)
     return (MARGIN + s - plus).clamp(min=0).masked_fill(own, 0).max(dim=1).values.mean()
 
 
-def fne(anchors: Tensor, others: Tensor, labels: Tensor) -> Tensor:
+def fne(anchors: Tensor, others: Tensor, ids: Tensor) -> Tensor:
     """Weights by Bayes' rule with fixed normals, a multinomial draw, and the hinge of what was drawn."""
-    s, plus, own = _scores(anchors, others)
+    s, plus, own = _scores(anchors, others, ids)
     with torch.no_grad():
         weights = torch.exp(-0.5 * (s - plus) ** 2)
         pos = torch.exp(-((s - 0.6) ** 2) / (2 * 0.1**2)) / 0.1 * 1e-4
@@ -78,14 +78,15 @@ def fne(anchors: Tensor, others: Tensor, labels: Tensor) -> Tensor:
     return (MARGIN + s.gather(1, drawn) - plus).clamp(min=0).mean()
 
 
-def infonce(anchors: Tensor, others: Tensor, labels: Tensor) -> Tensor:
+def infonce(anchors: Tensor, others: Tensor, ids: Tensor) -> Tensor:
     """Softmax over all candidates."""
-    return cross_entropy(anchors @ others.T / TEMPERATURE, torch.arange(len(anchors)))
+    s, _, own = _scores(anchors, others, ids)
+    return cross_entropy((s / TEMPERATURE).masked_fill(own.fill_diagonal_(False), -torch.inf), torch.arange(len(s)))
 
 
-def hcl(anchors: Tensor, others: Tensor, labels: Tensor) -> Tensor:
+def hcl(anchors: Tensor, others: Tensor, ids: Tensor) -> Tensor:
     """Debiased and reweighted by hardness (Robinson et al., 2021), as formulas say it."""
-    s, plus, own = _scores(anchors, others)
+    s, plus, own = _scores(anchors, others, ids)
     e, match, count = torch.exp(s / TEMPERATURE).masked_fill(own, 0), torch.exp(plus / TEMPERATURE), s.shape[1] - 1
     importance = e / (e.sum(dim=1, keepdim=True) / count)
     rest = ((importance * e).sum(dim=1, keepdim=True) - 0.1 * count * match) / 0.9
@@ -93,9 +94,9 @@ def hcl(anchors: Tensor, others: Tensor, labels: Tensor) -> Tensor:
     return -torch.log(match / (match + rest)).mean()
 
 
-def bcl(anchors: Tensor, others: Tensor, labels: Tensor) -> Tensor:
+def bcl(anchors: Tensor, others: Tensor, ids: Tensor) -> Tensor:
     """Reweighted by rank (Liu & Wang, 2023): ranks by sorting twice."""
-    s, plus, own = _scores(anchors, others)
+    s, plus, own = _scores(anchors, others, ids)
     with torch.no_grad():
         u = s.masked_fill(own, -2).argsort(dim=1).argsort(dim=1).float() / (s.shape[1] - 1)
         a, b = (1 - 2 * 0.9) * 0.8, 2 * (0.9 * 0.9 + 0.1 * 0.1)
@@ -121,11 +122,11 @@ def metric_learning() -> dict[str, Rule]:
     miner, triplet = BatchHardMiner(distance=CosineSimilarity()), TripletMarginLoss(MARGIN, distance=CosineSimilarity())
     softmax = NTXentLoss(TEMPERATURE)
 
-    def hardest(anchors: Tensor, others: Tensor, labels: Tensor) -> Tensor:
-        mine = labels[: len(anchors)]
-        return triplet(anchors, mine, miner(anchors, mine, others, labels), others, labels)
+    def hardest(anchors: Tensor, others: Tensor, ids: Tensor) -> Tensor:
+        mine = ids[: len(anchors)]
+        return triplet(anchors, mine, miner(anchors, mine, others, ids), others, ids)
 
-    def infonce(anchors: Tensor, others: Tensor, labels: Tensor) -> Tensor:
-        return softmax(anchors, labels[: len(anchors)], ref_emb=others, ref_labels=labels)
+    def infonce(anchors: Tensor, others: Tensor, ids: Tensor) -> Tensor:
+        return softmax(anchors, ids[: len(anchors)], ref_emb=others, ref_labels=ids)
 
     return {"hardest_buffer": hardest, "infonce_buffer": infonce}
