@@ -363,7 +363,7 @@ def clip_gradients(parameters: Sequence[nn.Parameter], limit: float | None) -> N
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if gradients[0].is_cpu and torch.stack(torch._foreach_norm(gradients)).norm() + 1e-6 < 0.99 * limit:
         return  # that of all replicates together is no less than any
-    squares = [square.flatten(1) for square in torch._foreach_mul(gradients, gradients)]
+    squares = ((gradient * gradient).flatten(1) for gradient in gradients)  # one after the other: they fit a cache
     # On a CPU a sum rounds otherwise where there are more beside it: each replicate's is made alone.
     sums = [torch.cat([r.sum(dim=1) for r in s.split(1)]) if s.is_cpu else s.sum(dim=1) for s in squares]
     norm = sum(sums[1:], start=sums[0]).sqrt()
