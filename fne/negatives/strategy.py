@@ -274,15 +274,15 @@ def few(similarities: Tensor, excluded: Tensor, limit: Tensor) -> tuple[Tensor, 
     """
     if (given := arrays(similarities, excluded, limit)) is None or np.isnan(given[2]).any():
         return None
-    count = similarities.shape[-1]
+    candidates = similarities.shape[-1]
     place = np.flatnonzero(np.greater(np.greater(given[0], given[2][..., None]), given[1]))
-    row, column = np.divmod(place, count)
+    row, column = np.divmod(place, candidates)
     number = np.bincount(row, minlength=similarities[..., 0].numel())
     width = (int(number.max(initial=0)) // LANES + 1) * LANES
-    if 2 * width > count:
+    if 2 * width > candidates:
         return None
     slot = np.arange(len(place)) - np.repeat(number.cumsum() - number, number)
-    slot[column == count - 1] = width - 1
+    slot[column == candidates - 1] = width - 1
     index, filled = np.zeros((len(number), width), np.int64), np.zeros((len(number), width), bool)
     index[row, slot], filled[row, slot] = column, True
     shape = (*similarities.shape[:-1], width)

@@ -2,7 +2,7 @@
 
 *Plain*: the queue is joined to the batch in every step, the whole matrix of similarities carries gradient, and a rule
 is a few lines of dense torch on it, without the candidates of the anchor's own image. *pytorch-metric-learning* (an
-extra): its own miner and losses on the same embeddings.
+extra): its own miner and losses on the same embeddings, where every candidate but the own pair is a negative.
 """
 
 from __future__ import annotations
@@ -111,6 +111,12 @@ PLAIN: dict[str, Rule] = {"hardest_buffer": hardest, "fne": fne, "infonce_buffer
 """Plain implementations, by the variant that does the same."""
 
 
+def _labels(anchors: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels that only own pairs share: to a library of metric learning, equal ones are positives."""
+    every = torch.arange(len(others))
+    return every[: len(anchors)], every
+
+
 def metric_learning() -> dict[str, Rule]:
     """The rules of pytorch-metric-learning, by the variant that does the same; none where it is not installed."""
     if importlib.util.find_spec("pytorch_metric_learning") is None:
@@ -123,10 +129,11 @@ def metric_learning() -> dict[str, Rule]:
     softmax = NTXentLoss(TEMPERATURE)
 
     def hardest(anchors: Tensor, others: Tensor, ids: Tensor) -> Tensor:
-        mine = ids[: len(anchors)]
-        return triplet(anchors, mine, miner(anchors, mine, others, ids), others, ids)
+        mine, every = _labels(anchors, others)
+        return triplet(anchors, mine, miner(anchors, mine, others, every), others, every)
 
     def infonce(anchors: Tensor, others: Tensor, ids: Tensor) -> Tensor:
-        return softmax(anchors, ids[: len(anchors)], ref_emb=others, ref_labels=ids)
+        mine, every = _labels(anchors, others)
+        return softmax(anchors, mine, ref_emb=others, ref_labels=every)
 
     return {"hardest_buffer": hardest, "infonce_buffer": infonce}
