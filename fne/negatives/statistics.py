@@ -62,7 +62,7 @@ class PairStatistics:
 
         Args:
             similarities: (..., B, B) online image x text similarities, pairs on the diagonal.
-            masked: (..., B, B) bool, entries that are no negatives beside the diagonal; None: there are no others.
+            masked: (..., B, B) bool, entries that are no negatives (at least the diagonal); None: the diagonal alone.
             population: Which negatives; see the class.
         """
         own, mutual = similarities.diagonal(dim1=-2, dim2=-1).double(), _mutual_rank_one(similarities)
@@ -77,8 +77,9 @@ class PairStatistics:
             hardest = torch.stack([off.amax(dim=-1), off.amax(dim=-2)], dim=-1).flatten(-2).double()
             self._add("neg", hardest, mutual.repeat_interleave(2, dim=-1))
         elif population == "batch":
-            own_pairs = torch.eye(similarities.shape[-1], dtype=torch.bool, device=similarities.device)
-            self.add_negatives(similarities, ~(own_pairs if masked is None else own_pairs | masked))
+            if masked is None:
+                masked = torch.eye(similarities.shape[-1], dtype=torch.bool, device=similarities.device)
+            self.add_negatives(similarities, ~masked)
 
     def add_negatives(self, similarities: Tensor, counted: Tensor) -> None:
         """Add the similarities (..., B, C) of further negatives where ``counted`` (broadcastable bool)."""

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from fne.losses import dense
 from fne.negatives import fne as rule
 from fne.negatives import strategy as seam
+from fne.negatives.densities import normal
 from fne.negatives.fne import FalseNegativeElimination
 from fne.negatives.strategy import Selection, Strategy
 from fne.training.data import PairSet
@@ -63,7 +65,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 def same(left: Selection, right: Selection) -> None:
     for part in fields(Selection):
         one, other = getattr(left, part.name), getattr(right, part.name)
-        if part.name == "index":
+        if part.name == "index" and one is not None:
             one, other = one.masked_fill(~left.valid, 0), other.masked_fill(~right.valid, 0)
         assert (one is None) == (other is None), part.name
         if one is not None:
@@ -98,6 +100,33 @@ def test_every_rule_of_one_negative_picks_in_numpy_as_in_torch(name: str) -> Non
         result = made.select(*given_)
         with mock.patch.object(seam, "arrays", return_value=None):
             same(result, made.select(*given_))
+
+
+@pytest.mark.parametrize("name", [name for name, entry in STRATEGIES.items() if "one" not in entry.negatives])
+def test_every_rule_of_all_negatives_keeps_in_numpy_what_it_keeps_in_torch(name: str) -> None:
+    for seed in range(20):
+        given_, results = inputs(seed, ties=seed % 2 == 0), []
+        other, anchor = inputs(seed + 100, ties=True)[0], torch.arange(B).expand(*LEAD, B)
+        known = {"teacher": other, "guide": other, "anchor": anchor, "direction": 0}
+        for arrays in ({"wraps": seam.arrays}, {"return_value": None}):
+            made: Strategy = STRATEGIES[name].load()()
+            made.prepare((B, B), LEAD, torch.device("cpu"))
+            with mock.patch.object(seam, "arrays", **arrays) as called:
+                results.append(made.select(*given_, **{need: known[need] for need in made.needs}))
+            assert called.called
+        same(*results)
+
+
+def test_fits_logarithms_and_counts_in_numpy_are_those_in_torch() -> None:
+    summary = trained({}).statistics.summary()
+    weights = torch.tensor([0.0, 1.0, 0.3, 1e-30]).repeat(2, 3, 5)
+    fitted, logarithms = normal.Normal().fit(summary), dense.log_weights(weights)
+    with mock.patch.object(normal, "arrays", return_value=None), mock.patch.object(dense, "arrays", return_value=None):
+        torch.testing.assert_close(normal.Normal().fit(summary), fitted, rtol=1e-13, atol=0)
+        torch.testing.assert_close(dense.log_weights(weights), logarithms, rtol=1e-6, atol=0)
+    assert logarithms[..., ::4].isneginf().all() and torch.equal(seam.count(weights > 0), (weights > 0).sum(-1))
+    for limit in (0.3, torch.tensor([0.3, 1.0, 0.0]).reshape(3, 1)):
+        assert torch.equal(seam.above(weights, limit), weights > limit)
 
 
 @pytest.mark.parametrize("grouped", [False, True])

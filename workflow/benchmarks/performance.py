@@ -113,8 +113,10 @@ def training_intro() -> list[str]:
         "(`workflow/benchmarks/floor.py`). A rule whose loss looks at every negative is held against a floor of its "
         "own, with the gradient of both products and one logarithm of a sum of exponentials "
         "(`workflow/benchmarks/dense_floor.py`). *Plain torch* and *pytorch-metric-learning*: our step divided by "
-        "theirs (`workflow/benchmarks/peers.py`); below 1 ours is faster. The InfoNCE of pytorch-metric-learning is "
-        "measured at the first size alone: it holds a row of all negatives for every pair and takes seconds at others.",
+        "theirs (`workflow/benchmarks/peers.py`); below 1 ours is faster. Plain torch leaves out the candidates of the "
+        "anchor's own image, as the rules do; to pytorch-metric-learning every candidate but the own pair is a "
+        "negative. The InfoNCE of pytorch-metric-learning is measured at the first size alone: it holds a row of all "
+        "negatives for every pair and takes seconds at others.",
     ]
 
 
